@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading, writing and replaying rosbag2 without ROS."""

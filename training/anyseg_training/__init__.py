@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundled trainer: teacher, student, evaluation over every subset."""
