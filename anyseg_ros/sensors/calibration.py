@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras and the network's grid: where a 3D point lies in an image, and where an image lies on the grid.
+
+Pixel convention is OpenCV's: integer coordinates are pixel centres, so that an image of width W spans
+-0.5 <= u < W - 0.5 and a point is drawn at floor(u + 0.5). Resizing therefore carries half-pixel terms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from anyseg_ros.sensors.distortion import distort, lens_parameters, undistort
+
+Z_MIN_M = 0.1
+COEFFICIENT_COUNTS = {"none": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+
+
+class CalibrationError(ValueError):
+    """A calibration that cannot be used; the message says what was found and what was expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class CameraModel:
+    """A raw (distorted) image of ``width`` x ``height`` pixels.
+
+    Attributes:
+        width, height: image size in pixels.
+        K: float64 [3,3], fx 0 cx / 0 fy cy / 0 0 1.
+        distortion: none, plumb_bob, rational_polynomial or equidistant (the names of sensor_msgs/CameraInfo).
+        D: its coefficients: 4 or 5, 8, or 4.
+
+    Raises:
+        CalibrationError: a size, K or D that no camera has.
+    """
+
+    width: int
+    height: int
+    K: np.ndarray
+    distortion: str = "none"
+    D: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        K = np.asarray(self.K, dtype=np.float64)
+        if K.size != 9:
+            raise CalibrationError(f"K has {K.size} numbers, expected 9 (3x3, row by row)")
+        object.__setattr__(self, "K", K.reshape(3, 3).copy())
+        object.__setattr__(self, "D", tuple(float(d) for d in self.D))
+        object.__setattr__(self, "width", int(self.width))
+        object.__setattr__(self, "height", int(self.height))
+        self._check()
+
+    def _check(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise CalibrationError(f"the image size is {self.width} x {self.height}, expected positive numbers of pixels")
+        if not np.all(np.isfinite(self.K)) or self.K[0, 0] <= 0 or self.K[1, 1] <= 0:
+            raise CalibrationError(
+                f"K has focal lengths {self.K[0, 0]:g} and {self.K[1, 1]:g}, expected positive numbers of pixels: "
+                "the camera is not calibrated"
+            )
+        if self.K[0, 1] != 0:
+            raise CalibrationError(f"K has the skew term {self.K[0, 1]:g}, which the models of CameraInfo do not know")
+        counts = COEFFICIENT_COUNTS.get(self.distortion)
+        if counts is None:
+            known = ", ".join(COEFFICIENT_COUNTS)
+            raise CalibrationError(f"distortion model '{self.distortion}' is unknown, expected one of: {known}")
+        if len(self.D) not in counts:
+            expected = " or ".join(str(c) for c in counts)
+            raise CalibrationError(f"{self.distortion} has {len(self.D)} coefficients, expected {expected}")
+        if not all(math.isfinite(d) for d in self.D):
+            raise CalibrationError(f"distortion coefficients {self.D} are not all finite")
+
+    @cached_property
+    def lens(self) -> tuple[int, np.ndarray, float]:
+        """Kernel code, coefficients and valid limit (see ``distortion.lens_parameters``)."""
+        return lens_parameters(self.distortion, self.D)
+
+    @property
+    def intrinsics(self) -> np.ndarray:
+        """Float64 [4]: fx, fy, cx, cy in pixels."""
+        return np.array([self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2]])
+
+    def project(self, xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Project points of the optical frame (x right, y down, z forward; metres) into the raw image.
+
+        Args:
+            xyz: [N,3].
+
+        Returns:
+            uv float64 [N,2] in pixels (NaN where not valid), and valid bool [N]: finite, z > 0.1 m and inside
+            the angle up to which the distortion polynomial grows. Image bounds are not applied.
+        """
+        points = np.ascontiguousarray(np.asarray(xyz, dtype=np.float64).reshape(-1, 3))
+        uv = np.empty((len(points), 2))
+        valid = np.empty(len(points), dtype=np.bool_)
+        _project(points, self.intrinsics, *self.lens, Z_MIN_M, uv, valid)
+        return uv, valid
+
+    def rays(self, uv: np.ndarray) -> np.ndarray:
+        """Viewing rays (x/z, y/z, 1) of raw pixel positions; NaN where the lens model has no ray.
+
+        Args:
+            uv: [N,2] pixel positions, OpenCV's convention.
+
+        Returns:
+            float64 [N,3] in the optical frame.
+        """
+        pixels = np.ascontiguousarray(np.asarray(uv, dtype=np.float64).reshape(-1, 2))
+        rays = np.empty((len(pixels), 3))
+        _unproject(pixels, self.intrinsics, *self.lens, rays)
+        return rays
+
+    def pixel_rays(self) -> np.ndarray:
+        """Rays of all pixel centres, row by row: float64 [H*W,3]."""
+        v, u = np.mgrid[: self.height, : self.width]
+        return self.rays(np.stack([u.ravel(), v.ravel()], axis=1))
+
+    @classmethod
+    def pinhole(cls, width: int, height: int, hfov_deg: float) -> CameraModel:
+        """An ideal camera with square pixels, the axis in the image's middle, and a horizontal field of view."""
+        if not 0 < hfov_deg < 180:
+            raise CalibrationError(f"a pinhole camera cannot have a field of view of {hfov_deg} degrees")
+        focal = width / 2 / math.tan(math.radians(hfov_deg) / 2)
+        return cls(width, height, np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]))
+
+    @classmethod
+    def from_camera_info(cls, msg: Any) -> CameraModel:
+        """The raw camera of a sensor_msgs/CameraInfo, as the image that comes with it has its pixels.
+
+        The message is read by its fields, so that rclpy's and rosbags' classes both do. A region of interest and
+        binning are applied as sensor_msgs/CameraInfo defines them (ROI first, in full-resolution pixels), with
+        exact half-pixel terms.
+
+        Raises:
+            CalibrationError: the camera is uncalibrated (K[0] is 0), has no size, or its model is unknown.
+        """
+        K = np.asarray(msg.k, dtype=np.float64)
+        if K.size != 9 or K[0] == 0:
+            raise CalibrationError("CameraInfo has K[0] = 0: the camera is not calibrated; calibrate it or use a rig file")
+        D = tuple(float(d) for d in msg.d)
+        model = str(msg.distortion_model).strip().lower()
+        model = {"fisheye": "equidistant", "radtan": "plumb_bob"}.get(model, model)
+        if not any(D) and model in ("", "none", "plumb_bob", "rational_polynomial"):
+            model, D = "none", ()
+        if model == "rational_polynomial" and len(D) > 8 and not any(D[8:]):
+            D = D[:8]
+        if model == "plumb_bob" and len(D) > 5 and not any(D[5:]):
+            D = D[:5]
+        camera = cls(int(msg.width), int(msg.height), K.reshape(3, 3), model, D)
+        return _with_roi_and_binning(camera, msg)
+
+
+def _with_roi_and_binning(camera: CameraModel, msg: Any) -> CameraModel:
+    """The camera of the sub-image that ``roi`` and ``binning_x/y`` of a CameraInfo select."""
+    roi = getattr(msg, "roi", None)
+    left, top, width, height = 0, 0, camera.width, camera.height
+    if roi is not None and roi.width > 0 and roi.height > 0:
+        left, top, width, height = int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)
+    bin_x = max(1, int(getattr(msg, "binning_x", 0)))
+    bin_y = max(1, int(getattr(msg, "binning_y", 0)))
+    if (left, top, width, height, bin_x, bin_y) == (0, 0, camera.width, camera.height, 1, 1):
+        return camera
+    return camera_window(camera, (width // bin_x, height // bin_y), (1 / bin_x, 1 / bin_y), (-left / bin_x, -top / bin_y))
+
+
+def camera_window(
+    camera: CameraModel, size: tuple[int, int], scale: tuple[float, float], shift: tuple[float, float]
+) -> CameraModel:
+    """The camera of a resized, shifted image: u' = (u + 0.5) * scale - 0.5 + shift, both per axis (x, y)."""
+    K = camera.K.copy()
+    K[0, 0] *= scale[0]
+    K[1, 1] *= scale[1]
+    K[0, 2] = (K[0, 2] + 0.5) * scale[0] - 0.5 + shift[0]
+    K[1, 2] = (K[1, 2] + 0.5) * scale[1] - 0.5 + shift[1]
+    return replace(camera, width=size[0], height=size[1], K=K)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The network's grid and where the camera image lies on it.
+
+    Attributes:
+        height, width: size of the grid in pixels.
+        camera: the raw camera of the image plane.
+        content: (top, left, height, width), the whole-pixel rectangle that the resized camera image fills.
+    """
+
+    height: int
+    width: int
+    camera: CameraModel
+    content: tuple[int, int, int, int]
+    scale: tuple[float, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        _, _, height, width = self.content
+        object.__setattr__(self, "scale", (width / self.camera.width, height / self.camera.height))
+
+    @classmethod
+    def fit(cls, camera: CameraModel, height: int, width: int) -> Grid:
+        """Letterbox: the whole camera image, its aspect kept up to whole pixels, in the middle of the grid."""
+        if height <= 0 or width <= 0:
+            raise CalibrationError(f"the grid is {width} x {height}, expected positive numbers of pixels")
+        scale = min(width / camera.width, height / camera.height)
+        inner_w = min(width, max(1, math.floor(camera.width * scale + 0.5)))
+        inner_h = min(height, max(1, math.floor(camera.height * scale + 0.5)))
+        return cls(height, width, camera, ((height - inner_h) // 2, (width - inner_w) // 2, inner_h, inner_w))
+
+    def camera_to_grid(self, uv: np.ndarray) -> np.ndarray:
+        """Positions [N,2] in raw camera pixels to grid pixels."""
+        top, left, _, _ = self.content
+        return (np.asarray(uv, dtype=np.float64) + 0.5) * self.scale - 0.5 + (left, top)
+
+    def grid_to_camera(self, uv: np.ndarray) -> np.ndarray:
+        """Positions [N,2] in grid pixels to raw camera pixels."""
+        top, left, _, _ = self.content
+        return (np.asarray(uv, dtype=np.float64) - (left, top) + 0.5) / self.scale - 0.5
+
+    @cached_property
+    def plane(self) -> CameraModel:
+        """The camera of the grid's own pixels: K follows the resize exactly, D stays."""
+        top, left, _, _ = self.content
+        return camera_window(self.camera, (self.width, self.height), self.scale, (left, top))
+
+    def mask(self) -> np.ndarray:
+        """Bool [H,W], True where the camera image lies."""
+        top, left, height, width = self.content
+        mask = np.zeros((self.height, self.width), dtype=bool)
+        mask[top : top + height, left : left + width] = True
+        return mask
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _project(points, intrinsics, code, d, limit, z_min, uv, valid):
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        valid[i] = False
+        uv[i, 0] = math.nan
+        uv[i, 1] = math.nan
+        if not (z > z_min) or not math.isfinite(x + y + z):
+            continue
+        a, b, inside = distort(code, d, limit, x / z, y / z)
+        if inside:
+            uv[i, 0] = intrinsics[0] * a + intrinsics[2]
+            uv[i, 1] = intrinsics[1] * b + intrinsics[3]
+            valid[i] = True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unproject(uv, intrinsics, code, d, limit, rays):
+    for i in range(uv.shape[0]):
+        x = (uv[i, 0] - intrinsics[2]) / intrinsics[0]
+        y = (uv[i, 1] - intrinsics[3]) / intrinsics[1]
+        a, b, valid = undistort(code, d, limit, x, y)
+        rays[i, 0] = a if valid else math.nan
+        rays[i, 1] = b if valid else math.nan
+        rays[i, 2] = 1.0 if valid else math.nan

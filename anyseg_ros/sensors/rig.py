@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rig: which sensors a vehicle carries, where they sit, and how their clocks run. Read from YAML."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from anyseg_ros.modality import Modality
+from anyseg_ros.sensors.calibration import CalibrationError, CameraModel
+
+MS = 1_000_000
+OPTICAL = (Modality.CAMERA, Modality.DEPTH, Modality.EVENT)
+# Columns: the axes of an optical frame (x right, y down, z forward) seen in its body frame (REP-103).
+BODY_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
+SENSOR_KEYS = {
+    "name", "modality", "frame_id", "topic", "rate_hz", "offset_ms", "tolerance_ms", "stale_ms", "lost_ms",
+    "window_ms", "required", "enabled", "intensity_scale", "max_range_m", "pose", "camera",
+}  # fmt: skip
+CAMERA_KEYS = {"width", "height", "K", "fx", "fy", "cx", "cy", "hfov_deg", "distortion", "D"}
+
+
+class RigError(ValueError):
+    """A rig that cannot be used; the message says what was found and what was expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sensor:
+    """One sensor of a rig.
+
+    Attributes:
+        name: unique in the rig.
+        frame_id: the frame that its payload is expressed in (the optical frame for cameras).
+        base_from_sensor: float64 [4,4], takes a point of that frame into the rig's base frame.
+        period_ns: time between two measurements; for events the output period (one due set per multiple of it).
+        model: the camera model of a camera, event or depth sensor.
+        offset_ns: the sensor's stamp minus the true time.
+        tolerance_ns, stale_ns, lost_ns: for the synchroniser; 0 means 1, 3 and 30 periods.
+        intensity_scale: lidar only, brings the driver's intensity to 0..1.
+        window_ns: events only, length of the window that is accumulated.
+        max_range_m: returns beyond it are not used.
+    """
+
+    name: str
+    modality: Modality
+    frame_id: str
+    base_from_sensor: np.ndarray
+    period_ns: int = 100 * MS
+    model: CameraModel | None = None
+    offset_ns: int = 0
+    tolerance_ns: int = 0
+    stale_ns: int = 0
+    lost_ns: int = 0
+    required: bool = False
+    enabled: bool = True
+    intensity_scale: float = 1.0
+    window_ns: int = 30 * MS
+    max_range_m: float = 100.0
+    topic: str = ""
+
+    def __post_init__(self) -> None:
+        matrix = np.asarray(self.base_from_sensor, dtype=np.float64)
+        object.__setattr__(self, "base_from_sensor", check_transform(matrix, f"sensor '{self.name}'"))
+        if self.modality in OPTICAL and self.model is None:
+            raise RigError(f"sensor '{self.name}' is a {self.modality.value} sensor and needs a camera calibration")
+        if self.period_ns <= 0 or self.window_ns <= 0:
+            raise RigError(f"sensor '{self.name}' has a period or window that is not positive")
+        for attribute, periods in (("tolerance_ns", 1), ("stale_ns", 3), ("lost_ns", 30)):
+            if getattr(self, attribute) <= 0:
+                object.__setattr__(self, attribute, periods * self.period_ns)
+
+
+@dataclass(frozen=True, eq=False)
+class Rig:
+    """The sensors of a vehicle, in order of preference as the reference.
+
+    Attributes:
+        base_frame: x forward, y left, z up, on the ground (REP-105).
+        image_plane: name of the camera or depth sensor whose optical frame and model define the image plane.
+    """
+
+    name: str
+    base_frame: str
+    sensors: tuple[Sensor, ...]
+    image_plane: str
+
+    def __post_init__(self) -> None:
+        names = [s.name for s in self.sensors]
+        if len(set(names)) != len(names):
+            raise RigError(f"rig '{self.name}' names a sensor twice: {', '.join(names)}")
+        if self.sensor(self.image_plane).model is None:
+            raise RigError(f"the image plane '{self.image_plane}' of rig '{self.name}' has no camera calibration")
+
+    def sensor(self, name: str) -> Sensor:
+        """The sensor of that name.
+
+        Raises:
+            RigError: there is none; the message lists those there are.
+        """
+        for sensor in self.sensors:
+            if sensor.name == name:
+                return sensor
+        raise RigError(f"rig '{self.name}' has no sensor '{name}', only: {', '.join(s.name for s in self.sensors)}")
+
+    def plane_from(self, name: str) -> np.ndarray:
+        """Float64 [4,4], from a sensor's frame into the optical frame of the image plane."""
+        return np.linalg.inv(self.sensor(self.image_plane).base_from_sensor) @ self.sensor(name).base_from_sensor
+
+    def replace_calibration(
+        self, name: str, model: CameraModel | None = None, base_from_sensor: np.ndarray | None = None
+    ) -> Rig:
+        """The rig with another camera model and/or pose for one sensor (from CameraInfo, TF)."""
+        old = self.sensor(name)
+        pose = old.base_from_sensor if base_from_sensor is None else base_from_sensor
+        new = replace(old, model=model or old.model, base_from_sensor=pose)
+        return replace(self, sensors=tuple(new if s is old else s for s in self.sensors))
+
+
+def check_transform(matrix: np.ndarray, whose: str) -> np.ndarray:
+    """The matrix itself, if it is a rigid 4x4 transform.
+
+    Raises:
+        RigError: it is not; the message says whose it is and what is wrong.
+    """
+    if matrix.shape != (4, 4) or not np.all(np.isfinite(matrix)):
+        raise RigError(f"the pose of {whose} has shape {matrix.shape}, expected a finite 4x4 matrix")
+    error = np.abs(matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)).max()
+    if error > 1e-3 or np.linalg.det(matrix[:3, :3]) < 0 or not np.allclose(matrix[3], [0, 0, 0, 1]):
+        raise RigError(f"the pose of {whose} is not a rotation and a translation (off by {error:.1e})")
+    return matrix
+
+
+def pose_matrix(xyz_m, rpy_deg=(0.0, 0.0, 0.0), optical: bool = False) -> np.ndarray:
+    """Float64 [4,4] from a position and roll, pitch, yaw about fixed axes (REP-103).
+
+    Args:
+        optical: the angles are those of the body-aligned frame (0 0 0 looks forward); add the rotation to the
+            optical frame.
+    """
+    roll, pitch, yaw = (math.radians(float(a)) for a in rpy_deg)
+    cr, sr, cp, sp, cy, sy = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch), math.cos(yaw), math.sin(yaw)
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ]
+    matrix[:3, 3] = xyz_m
+    return matrix @ BODY_FROM_OPTICAL if optical else matrix
+
+
+def load_rig(path: str | Path) -> Rig:
+    """Read a rig file (see config/rigs).
+
+    Raises:
+        RigError: what is wrong, with the file's name.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return rig_from_dict(yaml.safe_load(file))
+    except OSError as error:
+        raise RigError(f"cannot read the rig file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, RigError, CalibrationError) as error:
+        raise RigError(f"rig file {path}: {error}") from error
+
+
+def rig_from_dict(data: Any) -> Rig:
+    """A rig from the nested dictionaries of its file.
+
+    Raises:
+        RigError: a key is missing or unknown, or a value cannot be used.
+    """
+    _check_keys(data, {"name", "base_frame", "image_plane", "sensors"}, {"name", "image_plane", "sensors"}, "the rig")
+    if not isinstance(data["sensors"], list) or not data["sensors"]:
+        raise RigError("'sensors' is empty, expected a list of sensors")
+    sensors = tuple(_sensor_from_dict(entry) for entry in data["sensors"])
+    return Rig(str(data["name"]), str(data.get("base_frame", "base_link")), sensors, str(data["image_plane"]))
+
+
+def _sensor_from_dict(entry: Any) -> Sensor:
+    _check_keys(entry, SENSOR_KEYS, {"name", "modality", "pose"}, "a sensor")
+    name = str(entry["name"])
+    try:
+        options: dict[str, Any] = {
+            key: entry[key] for key in ("required", "enabled", "intensity_scale", "max_range_m", "topic") if key in entry
+        }
+        for key in ("offset", "tolerance", "stale", "lost", "window"):
+            if f"{key}_ms" in entry:
+                options[f"{key}_ns"] = round(float(entry[f"{key}_ms"]) * MS)
+        return Sensor(
+            name=name,
+            modality=Modality(entry["modality"]),
+            frame_id=str(entry.get("frame_id", name)),
+            base_from_sensor=_pose_from_dict(entry["pose"]),
+            period_ns=round(1e9 / float(entry.get("rate_hz", 10.0))),
+            model=_camera_from_dict(entry["camera"]) if "camera" in entry else None,
+            **options,
+        )
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise RigError(f"sensor '{name}': {error}") from error
+
+
+def _pose_from_dict(pose: Any) -> np.ndarray:
+    _check_keys(pose, {"xyz_m", "rpy_deg", "optical", "matrix"}, set(), "a pose")
+    if "matrix" in pose:
+        return np.asarray(pose["matrix"], dtype=np.float64).reshape(4, 4)
+    if "xyz_m" not in pose:
+        raise RigError("a pose needs 'matrix' or 'xyz_m' (with 'rpy_deg' and 'optical')")
+    return pose_matrix(pose["xyz_m"], pose.get("rpy_deg", (0, 0, 0)), bool(pose.get("optical", False)))
+
+
+def _camera_from_dict(camera: Any) -> CameraModel:
+    _check_keys(camera, CAMERA_KEYS, {"width", "height"}, "a camera")
+    width, height = int(camera["width"]), int(camera["height"])
+    distortion, D = str(camera.get("distortion", "none")), tuple(camera.get("D", ()))
+    if "hfov_deg" in camera:
+        return replace(CameraModel.pinhole(width, height, float(camera["hfov_deg"])), distortion=distortion, D=D)
+    if "K" in camera:
+        return CameraModel(width, height, np.asarray(camera["K"], dtype=np.float64), distortion, D)
+    missing = {"fx", "fy", "cx", "cy"} - camera.keys()
+    if missing:
+        raise RigError(f"a camera needs 'hfov_deg', 'K', or fx fy cx cy; missing: {', '.join(sorted(missing))}")
+    fx, fy, cx, cy = (float(camera[key]) for key in ("fx", "fy", "cx", "cy"))
+    return CameraModel(width, height, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), distortion, D)
+
+
+def _check_keys(data: Any, known: set[str], needed: set[str], what: str) -> None:
+    if not isinstance(data, dict):
+        raise RigError(f"{what} is a {type(data).__name__}, expected a mapping with {', '.join(sorted(needed or known))}")
+    unknown, missing = data.keys() - known, needed - data.keys()
+    if unknown or missing:
+        found = [f"unknown: {', '.join(sorted(map(str, unknown)))}"] if unknown else []
+        found += [f"missing: {', '.join(sorted(missing))}"] if missing else []
+        raise RigError(f"{what} has keys that do not fit ({'; '.join(found)}); known: {', '.join(sorted(known))}")
+
+
+def save_rig(rig: Rig, path: str | Path) -> None:
+    """Write a rig so that ``load_rig`` reads the same rig."""
+    data = {
+        "name": rig.name,
+        "base_frame": rig.base_frame,
+        "image_plane": rig.image_plane,
+        "sensors": [_sensor_to_dict(sensor) for sensor in rig.sensors],
+    }
+    Path(path).write_text(yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=120), encoding="utf-8")
+
+
+def _sensor_to_dict(sensor: Sensor) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": sensor.name,
+        "modality": sensor.modality.value,
+        "frame_id": sensor.frame_id,
+        "topic": sensor.topic,
+        "rate_hz": 1e9 / sensor.period_ns,
+        "required": sensor.required,
+        "enabled": sensor.enabled,
+        "intensity_scale": float(sensor.intensity_scale),
+        "max_range_m": float(sensor.max_range_m),
+        "pose": {"matrix": sensor.base_from_sensor.tolist()},
+    }
+    for key in ("offset", "tolerance", "stale", "lost", "window"):
+        entry[f"{key}_ms"] = getattr(sensor, f"{key}_ns") / MS
+    if sensor.model is not None:
+        model = sensor.model
+        entry["camera"] = {
+            "width": model.width,
+            "height": model.height,
+            "K": model.K.tolist(),
+            "distortion": model.distortion,
+            "D": list(model.D),
+        }
+    return entry
+
+
+def rig_from_muses_calib(
+    calib: dict[str, Any],
+    camera_size: tuple[int, int] = (1920, 1080),
+    event_size: tuple[int, int] = (1280, 720),
+    lidar_height_m: float = 1.9,
+) -> Rig:
+    """The rig of a MUSES ``calib.json``, with sensors camera, lidar and event.
+
+    MUSES gives no pose of the vehicle: the base frame is put on the ground under the lidar, unless
+    ``extrinsics.lidar2base`` (written by our simulator) says where it is.
+
+    Args:
+        calib: ``intrinsics.{rgb,event}.K`` and ``extrinsics.{lidar2rgb,event2rgb}``; the images are undistorted.
+        camera_size, event_size: (width, height) of the images that the two K describe.
+        lidar_height_m: height of the lidar above the ground.
+
+    Raises:
+        RigError: an entry is missing.
+    """
+    try:
+        intrinsics, extrinsics = calib["intrinsics"], calib["extrinsics"]
+        models = [
+            CameraModel(*size, np.asarray(intrinsics[key]["K"], dtype=np.float64)[:3, :3])
+            for key, size in (("rgb", camera_size), ("event", event_size))
+        ]
+        rgb_from_lidar, rgb_from_event = (
+            np.asarray(extrinsics[key], dtype=np.float64) for key in ("lidar2rgb", "event2rgb")
+        )
+    except (KeyError, TypeError) as error:
+        raise RigError(f"calib.json does not hold {error}; expected intrinsics and extrinsics as MUSES has them") from error
+    default = pose_matrix((0.0, 0.0, lidar_height_m))
+    base_from_lidar = np.asarray(extrinsics.get("lidar2base", default), dtype=np.float64)
+    base_from_rgb = base_from_lidar @ np.linalg.inv(rgb_from_lidar)
+    sensors = (
+        Sensor("camera", Modality.CAMERA, "camera_optical_frame", base_from_rgb, model=models[0]),
+        Sensor("lidar", Modality.LIDAR, "lidar", base_from_lidar),
+        Sensor("event", Modality.EVENT, "event_camera_optical_frame", base_from_rgb @ rgb_from_event, model=models[1]),
+    )
+    return Rig("muses", "base_link", sensors, "camera")
