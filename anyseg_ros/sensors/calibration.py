@@ -57,7 +57,9 @@ class CameraModel:
 
     def _check(self) -> None:
         if self.width <= 0 or self.height <= 0:
-            raise CalibrationError(f"the image size is {self.width} x {self.height}, expected positive numbers of pixels")
+            raise CalibrationError(
+                f"the image size is {self.width} x {self.height}, expected positive numbers of pixels"
+            )
         if not np.all(np.isfinite(self.K)) or self.K[0, 0] <= 0 or self.K[1, 1] <= 0:
             raise CalibrationError(
                 f"K has focal lengths {self.K[0, 0]:g} and {self.K[1, 1]:g}, expected positive numbers of pixels: "
@@ -141,7 +143,9 @@ class CameraModel:
         """
         K = np.asarray(msg.k, dtype=np.float64)
         if K.size != 9 or K[0] == 0:
-            raise CalibrationError("CameraInfo has K[0] = 0: the camera is not calibrated; calibrate it or use a rig file")
+            raise CalibrationError(
+                "CameraInfo has K[0] = 0: the camera is not calibrated; calibrate it or use a rig file"
+            )
         D = tuple(float(d) for d in msg.d)
         model = str(msg.distortion_model).strip().lower()
         model = {"fisheye": "equidistant", "radtan": "plumb_bob"}.get(model, model)
@@ -165,7 +169,9 @@ def _with_roi_and_binning(camera: CameraModel, msg: Any) -> CameraModel:
     bin_y = max(1, int(getattr(msg, "binning_y", 0)))
     if (left, top, width, height, bin_x, bin_y) == (0, 0, camera.width, camera.height, 1, 1):
         return camera
-    return camera_window(camera, (width // bin_x, height // bin_y), (1 / bin_x, 1 / bin_y), (-left / bin_x, -top / bin_y))
+    return camera_window(
+        camera, (width // bin_x, height // bin_y), (1 / bin_x, 1 / bin_y), (-left / bin_x, -top / bin_y)
+    )
 
 
 def camera_window(

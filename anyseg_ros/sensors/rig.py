@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,15 @@ import yaml
 
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.calibration import CalibrationError, CameraModel
+from anyseg_ros.sensors.poses import RigError, check_transform, pose_matrix
 
 MS = 1_000_000
 OPTICAL = (Modality.CAMERA, Modality.DEPTH, Modality.EVENT)
-# Columns: the axes of an optical frame (x right, y down, z forward) seen in its body frame (REP-103).
-BODY_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
 SENSOR_KEYS = {
     "name", "modality", "frame_id", "topic", "rate_hz", "offset_ms", "tolerance_ms", "stale_ms", "lost_ms",
     "window_ms", "required", "enabled", "intensity_scale", "max_range_m", "pose", "camera",
 }  # fmt: skip
 CAMERA_KEYS = {"width", "height", "K", "fx", "fy", "cx", "cy", "hfov_deg", "distortion", "D"}
-
-
-class RigError(ValueError):
-    """A rig that cannot be used; the message says what was found and what was expected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,39 +115,6 @@ class Rig:
         return replace(self, sensors=tuple(new if s is old else s for s in self.sensors))
 
 
-def check_transform(matrix: np.ndarray, whose: str) -> np.ndarray:
-    """The matrix itself, if it is a rigid 4x4 transform.
-
-    Raises:
-        RigError: it is not; the message says whose it is and what is wrong.
-    """
-    if matrix.shape != (4, 4) or not np.all(np.isfinite(matrix)):
-        raise RigError(f"the pose of {whose} has shape {matrix.shape}, expected a finite 4x4 matrix")
-    error = np.abs(matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)).max()
-    if error > 1e-3 or np.linalg.det(matrix[:3, :3]) < 0 or not np.allclose(matrix[3], [0, 0, 0, 1]):
-        raise RigError(f"the pose of {whose} is not a rotation and a translation (off by {error:.1e})")
-    return matrix
-
-
-def pose_matrix(xyz_m, rpy_deg=(0.0, 0.0, 0.0), optical: bool = False) -> np.ndarray:
-    """Float64 [4,4] from a position and roll, pitch, yaw about fixed axes (REP-103).
-
-    Args:
-        optical: the angles are those of the body-aligned frame (0 0 0 looks forward); add the rotation to the
-            optical frame.
-    """
-    roll, pitch, yaw = (math.radians(float(a)) for a in rpy_deg)
-    cr, sr, cp, sp, cy, sy = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch), math.cos(yaw), math.sin(yaw)
-    matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-        [-sp, cp * sr, cp * cr],
-    ]
-    matrix[:3, 3] = xyz_m
-    return matrix @ BODY_FROM_OPTICAL if optical else matrix
-
-
 def load_rig(path: str | Path) -> Rig:
     """Read a rig file (see config/rigs).
 
@@ -187,7 +148,9 @@ def _sensor_from_dict(entry: Any) -> Sensor:
     name = str(entry["name"])
     try:
         options: dict[str, Any] = {
-            key: entry[key] for key in ("required", "enabled", "intensity_scale", "max_range_m", "topic") if key in entry
+            key: entry[key]
+            for key in ("required", "enabled", "intensity_scale", "max_range_m", "topic")
+            if key in entry
         }
         for key in ("offset", "tolerance", "stale", "lost", "window"):
             if f"{key}_ms" in entry:
@@ -231,7 +194,9 @@ def _camera_from_dict(camera: Any) -> CameraModel:
 
 def _check_keys(data: Any, known: set[str], needed: set[str], what: str) -> None:
     if not isinstance(data, dict):
-        raise RigError(f"{what} is a {type(data).__name__}, expected a mapping with {', '.join(sorted(needed or known))}")
+        raise RigError(
+            f"{what} is a {type(data).__name__}, expected a mapping with {', '.join(sorted(needed or known))}"
+        )
     unknown, missing = data.keys() - known, needed - data.keys()
     if unknown or missing:
         found = [f"unknown: {', '.join(sorted(map(str, unknown)))}"] if unknown else []
@@ -306,7 +271,9 @@ def rig_from_muses_calib(
             np.asarray(extrinsics[key], dtype=np.float64) for key in ("lidar2rgb", "event2rgb")
         )
     except (KeyError, TypeError) as error:
-        raise RigError(f"calib.json does not hold {error}; expected intrinsics and extrinsics as MUSES has them") from error
+        raise RigError(
+            f"calib.json does not hold {error}; expected intrinsics and extrinsics as MUSES has them"
+        ) from error
     default = pose_matrix((0.0, 0.0, lidar_height_m))
     base_from_lidar = np.asarray(extrinsics.get("lidar2base", default), dtype=np.float64)
     base_from_rgb = base_from_lidar @ np.linalg.inv(rgb_from_lidar)
