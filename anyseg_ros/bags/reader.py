@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads rosbag2 recordings without a ROS installation: topics, calibration, measurements."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from rosbags.highlevel import AnyReader, AnyReaderError
+
+from anyseg_ros.bags.definitions import TF_MESSAGE, typestore
+from anyseg_ros.bags.topics import match_topics
+from anyseg_ros.bags.writer import BagError, looks_like_bag
+from anyseg_ros.modality import Modality
+from anyseg_ros.sensors.messages import EventStream, events_from_points
+from anyseg_ros.sensors.rig import Rig, Sensor
+from anyseg_ros.types import Measurement
+
+log = logging.getLogger(__name__)
+
+
+def header_stamp_ns(msg: Any) -> int:
+    """The header's stamp in nanoseconds."""
+    return int(msg.header.stamp.sec) * 1_000_000_000 + int(msg.header.stamp.nanosec)
+
+
+class BagReader:
+    """An open rosbag2 (sqlite3 or mcap); use it as a context manager.
+
+    Types come from the definitions that the bag holds; where it holds none, from ROS 2 Jazzy and EventPacket.
+
+    Args:
+        path: a rosbag2 folder, or a bare .mcap or .db3 file.
+
+    Raises:
+        BagError: nothing is there, or it is no rosbag2.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        if not self.path.exists():
+            raise BagError(f"there is no bag at {self.path}; give the folder that holds its metadata.yaml")
+        if not looks_like_bag(self.path):
+            raise BagError(
+                f"{self.path} is no rosbag2: expected a folder with metadata.yaml, or a .mcap or .db3 file"
+            )
+        self._reader = AnyReader([self.path], default_typestore=typestore())
+        self.rejected: Counter[str] = Counter()
+
+    def __enter__(self) -> BagReader:
+        try:
+            self._reader.open()
+        except (AnyReaderError, FileNotFoundError) as error:
+            raise BagError(f"cannot read the bag {self.path}: {error}") from error
+        known = self._reader.typestore.fielddefs
+        missing = {c.msgtype for c in self._reader.connections} - set(known)
+        fallback = typestore().fielddefs
+        if any(name in fallback for name in missing):
+            self._reader.typestore.register({n: d for n, d in fallback.items() if n not in known})
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._reader.close()
+
+    @property
+    def start_ns(self) -> int:
+        """Arrival of the first message."""
+        return int(self._reader.start_time)
+
+    @property
+    def end_ns(self) -> int:
+        """Arrival of the last message."""
+        return int(self._reader.end_time)
+
+    def topics(self) -> dict[str, str]:
+        """Message type by topic, for topics that hold at least one message."""
+        return {c.topic: c.msgtype for c in self._reader.connections if c.msgcount}
+
+    def counts(self) -> dict[str, int]:
+        """Number of messages by topic."""
+        counts: Counter[str] = Counter()
+        for connection in self._reader.connections:
+            counts[connection.topic] += connection.msgcount
+        return dict(counts)
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[int, str, Any]]:
+        """Messages of some topics in order of arrival: (arrival_ns, topic, message).
+
+        A message that cannot be deserialised is counted in ``rejected`` under its topic and left out.
+        """
+        wanted = [c for c in self._reader.connections if c.topic in set(topics)]
+        if not wanted:
+            return
+        for connection, arrival_ns, raw in self._reader.messages(connections=wanted):
+            try:
+                msg = self._reader.deserialize(raw, connection.msgtype)
+            except (AnyReaderError, ValueError, KeyError, IndexError) as error:
+                self._reject(connection.topic, f"a message of {connection.msgtype} cannot be read ({error})")
+                continue
+            yield int(arrival_ns), connection.topic, msg
+
+    def _reject(self, name: str, why: str) -> None:
+        self.rejected[name] += 1
+        if self.rejected[name] == 1:
+            log.warning("%s: %s; it is left out, and so are others like it", name, why)
+
+    def match(self, rig: Rig) -> dict[str, str]:
+        """Topic by sensor name for the sensors of a rig that the bag holds.
+
+        Raises:
+            BagError: a sensor's topic is ambiguous, or the bag holds none of the rig's sensors.
+        """
+        try:
+            return match_topics(rig, self.topics())
+        except ValueError as error:
+            raise BagError(f"{self.path}: {error}") from error
+
+    def measurements(self, rig: Rig) -> Iterator[tuple[int, Measurement]]:
+        """What the rig's sensors delivered, in order of arrival: (arrival_ns, measurement).
+
+        Payloads are the raw messages (the pipeline converts those that it uses), but events are decoded,
+        because a decoder has to see every packet.
+
+        Raises:
+            BagError: as ``match``.
+        """
+        sensors = {topic: rig.sensor(name) for name, topic in self.match(rig).items()}
+        feeds = {
+            topic: EventFeed(sensor) for topic, sensor in sensors.items() if sensor.modality is Modality.EVENT
+        }
+        for arrival_ns, topic, msg in self.messages(sensors):
+            sensor = sensors[topic]
+            if topic not in feeds:
+                yield (
+                    arrival_ns,
+                    Measurement(sensor.name, sensor.modality, header_stamp_ns(msg), msg, msg.header.frame_id),
+                )
+                continue
+            try:
+                measurement = feeds[topic](msg)
+            except ValueError as error:
+                self._reject(sensor.name, str(error))
+                continue
+            if measurement is not None:
+                yield arrival_ns, measurement
+
+    def static_transforms(self) -> dict[str, tuple[str, Any]]:
+        """(parent frame, geometry_msgs Transform) by child frame, from /tf_static."""
+        found: dict[str, tuple[str, Any]] = {}
+        if self.topics().get("/tf_static") != TF_MESSAGE:
+            return found
+        for _, _, msg in self.messages(["/tf_static"]):
+            for stamped in msg.transforms:
+                found[stamped.child_frame_id.lstrip("/")] = (
+                    stamped.header.frame_id.lstrip("/"),
+                    stamped.transform,
+                )
+        return found
+
+    def first_message(self, topic: str) -> Any | None:
+        """The first message of a topic, or None."""
+        return next((msg for _, _, msg in self.messages([topic])), None)
+
+
+class EventFeed:
+    """Turns the event messages of one sensor into measurements whose spans join without a gap.
+
+    Args:
+        sensor: the event sensor; its model gives the geometry.
+    """
+
+    def __init__(self, sensor: Sensor):
+        self.sensor = sensor
+        self.stream = EventStream(sensor.model.width, sensor.model.height)
+        self.watermark_ns: int | None = None
+
+    def __call__(self, msg: Any) -> Measurement | None:
+        """The measurement of one EventPacket or event PointCloud2; None when it holds no event.
+
+        Raises:
+            ValueError: the encoding or the fields are not understood.
+        """
+        events = self.stream.feed(msg) if hasattr(msg, "encoding") else events_from_points(msg)
+        if not len(events):
+            return None
+        first_ns, last_ns = int(events.t_ns[0]), int(events.t_ns[-1])
+        start_ns = first_ns - 1 if self.watermark_ns is None else min(self.watermark_ns, first_ns - 1)
+        self.watermark_ns = last_ns
+        name, modality = self.sensor.name, self.sensor.modality
+        return Measurement(name, modality, last_ns, events, msg.header.frame_id, start_ns)
+

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a bag through synchroniser and pipeline in virtual time, as fast as the machine can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from anyseg_ros.bags.drops import Drop
+from anyseg_ros.bags.reader import BagReader, header_stamp_ns
+from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
+from anyseg_ros.pipeline import Pipeline, Stack
+from anyseg_ros.sensors.rig import Rig
+from anyseg_ros.sync.synchronizer import Synchronizer
+from anyseg_ros.types import FrameSet, Measurement, Segmentation
+
+# Ground truth is stamped in true time; half the shortest period at hand is still the same picture.
+TRUTH_TOLERANCE_NS = 5_000_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one frame set led to.
+
+    Attributes:
+        frame_set: what belonged together.
+        stack: what was left of it.
+        segmentation: None when no payload could be used.
+    """
+
+    frame_set: FrameSet
+    stack: Stack
+    segmentation: Segmentation | None
+
+
+def virtual_time(
+    arrivals: Iterable[tuple[int, Measurement]], synchronizer: Synchronizer
+) -> Iterator[FrameSet]:
+    """Drives a synchroniser by the arrival times of its measurements; every deadline falls when it is due.
+
+    Args:
+        arrivals: (arrival_ns, measurement), in order of arrival.
+        synchronizer: a fresh one.
+    """
+    for arrival_ns, measurement in arrivals:
+        yield from _due(synchronizer, arrival_ns)
+        yield from synchronizer.add(measurement, arrival_ns)
+    yield from _due(synchronizer, None)
+
+
+def _due(synchronizer: Synchronizer, until_ns: int | None) -> Iterator[FrameSet]:
+    """The sets whose deadlines come up to ``until_ns``, or, with None, all that are still open."""
+    deadline_ns = synchronizer.next_deadline_ns()
+    while deadline_ns is not None and (until_ns is None or deadline_ns <= until_ns):
+        yield from synchronizer.advance(deadline_ns)
+        later_ns = synchronizer.next_deadline_ns()
+        if later_ns is not None and later_ns <= deadline_ns:
+            raise RuntimeError(f"the synchroniser did not get past its deadline {deadline_ns}")
+        deadline_ns = later_ns
+
+
+def without(
+    arrivals: Iterable[tuple[int, Measurement]], drops: Iterable[Drop], start_ns: int
+) -> Iterator[tuple[int, Measurement]]:
+    """The measurements that no drop covers."""
+    drops = tuple(drops)
+    for arrival_ns, measurement in arrivals:
+        if not any(drop.covers(measurement.sensor, arrival_ns - start_ns) for drop in drops):
+            yield arrival_ns, measurement
+
+
+def answers(
+    reader: BagReader, pipeline: Pipeline, synchronizer: Synchronizer, drops: Iterable[Drop] = ()
+) -> Iterator[Answer]:
+    """Replays a bag: one answer for every frame set that is due.
+
+    Args:
+        reader: an open bag.
+        pipeline: its rig is the one that the bag is read with.
+        synchronizer: a fresh one for the same rig.
+        drops: what to leave out.
+
+    Raises:
+        BagError: the bag does not fit the rig.
+    """
+    arrivals = without(reader.measurements(pipeline.rig), drops, reader.start_ns)
+    for frame_set in virtual_time(arrivals, synchronizer):
+        stack = pipeline.encode(frame_set)
+        segmentation = pipeline.segment(stack, frame_set) if stack.sensors else None
+        yield Answer(frame_set, stack, segmentation)
+
+
+class GroundTruth:
+    """The ground-truth labels of a bag by time, read as they are needed and in order.
+
+    Args:
+        reader: an open bag.
+        topic: an Image topic, mono8, train ids.
+    """
+
+    def __init__(self, reader: BagReader, topic: str = GROUND_TRUTH_TOPIC):
+        self.available = topic in reader.topics()
+        self._messages = reader.messages([topic])
+        self._window: dict[int, np.ndarray] = {}
+        self._last_ns = -1
+
+    def at(self, true_ns: int) -> np.ndarray | None:
+        """uint8 [H,W] labels at a true time, or None when there are none within 5 ms.
+
+        Times are to be asked for in rising order.
+        """
+        while self._last_ns < true_ns + TRUTH_TOLERANCE_NS:
+            following = next(self._messages, None)
+            if following is None:
+                break
+            msg = following[2]
+            self._last_ns = header_stamp_ns(msg)
+            self._window[self._last_ns] = np.asarray(msg.data, np.uint8).reshape(msg.height, msg.step)[:, : msg.width]
+        self._window = {t: labels for t, labels in self._window.items() if t >= true_ns - TRUTH_TOLERANCE_NS}
+        nearest = min(self._window, key=lambda t: abs(t - true_ns), default=None)
+        if nearest is None or abs(nearest - true_ns) > TRUTH_TOLERANCE_NS:
+            return None
+        return self._window[nearest]
+
+
+def corrected_ns(rig: Rig, frame_set: FrameSet) -> int:
+    """The true time of a frame set: its stamp less the clock offset of its reference."""
+    return frame_set.stamp_ns - rig.sensor(frame_set.reference).offset_ns
