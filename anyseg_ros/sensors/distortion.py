@@ -25,8 +25,8 @@ def lens_parameters(distortion: str, coefficients: tuple[float, ...]) -> tuple[i
 
     Returns:
         the kernel code, float64 [8] coefficients (k1 k2 p1 p2 k3 k4 k5 k6, or k1..k4 for equidistant), and the
-        valid limit: largest x²+y² root (radius in the z=1 plane) for Brown's model, largest angle in rad for
-        equidistant; infinite when the polynomial never folds.
+        valid limit: the largest radius in the z=1 plane for Brown's model (infinite when the polynomial never
+        folds), the largest angle in rad for equidistant.
     """
     padded = np.zeros(8)
     padded[: len(coefficients)] = coefficients

@@ -33,6 +33,8 @@ def pose_matrix(xyz_m, rpy_deg=(0.0, 0.0, 0.0), optical: bool = False) -> np.nda
     """Float64 [4,4] from a position and roll, pitch, yaw about fixed axes (REP-103).
 
     Args:
+        xyz_m: position in metres, in the base frame.
+        rpy_deg: roll, pitch, yaw in degrees.
         optical: the angles are those of the body-aligned frame (0 0 0 looks forward); add the rotation to the
             optical frame.
     """

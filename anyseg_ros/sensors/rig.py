@@ -255,7 +255,8 @@ def rig_from_muses_calib(
 
     Args:
         calib: ``intrinsics.{rgb,event}.K`` and ``extrinsics.{lidar2rgb,event2rgb}``; the images are undistorted.
-        camera_size, event_size: (width, height) of the images that the two K describe.
+        camera_size: (width, height) of the images that ``intrinsics.rgb.K`` describes.
+        event_size: (width, height) of the sensor that ``intrinsics.event.K`` describes.
         lidar_height_m: height of the lidar above the ground.
 
     Raises:

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Points to the grid: one pass from the cloud to a z-buffered image of (range, intensity, height)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from anyseg_ros.sensors.calibration import Z_MIN_M, Grid
+from anyseg_ros.sensors.distortion import distort
+
+MIN_RANGE_M = 1.0
+
+
+@dataclass(frozen=True)
+class Projected:
+    """A cloud on the grid.
+
+    Attributes:
+        image: float32 [3,H,W], range in m (Euclidean, in the sensor's frame), intensity 0..1, height in m above the
+            base frame; 0 where no point fell.
+        pixel_index: int32 [N], flat grid pixel of each point, -1 where it is not in view. Points that a nearer one
+            hides keep their pixel.
+        in_view: number of points with a pixel.
+    """
+
+    image: np.ndarray
+    pixel_index: np.ndarray
+    in_view: int
+
+
+def project_cloud(
+    xyz: np.ndarray,
+    intensity: np.ndarray,
+    grid: Grid,
+    plane_from_sensor: np.ndarray,
+    base_from_sensor: np.ndarray,
+    intensity_scale: float = 1.0,
+    max_range_m: float = 100.0,
+) -> Projected:
+    """Draw a cloud on the grid; in a pixel the point with the least depth wins, of equal ones the first.
+
+    Args:
+        xyz: float32 [N,3] in metres in the sensor's frame; points that are not finite, nearer than 1 m or beyond
+            ``max_range_m`` are left out.
+        intensity: float32 [N] as the driver gives it.
+        grid: the grid; points beside the camera image are left out.
+        plane_from_sensor: [4,4] into the optical frame of the image plane.
+        base_from_sensor: [4,4] into the base frame, for the height.
+        intensity_scale: intensity times this is cut to 0..1.
+        max_range_m: the far gate.
+    """
+    image = np.zeros((3, grid.height, grid.width), dtype=np.float32)
+    pixel_index = np.empty(len(xyz), dtype=np.int32)
+    depth = np.full(grid.height * grid.width, np.inf)
+    in_view = _draw_points(
+        np.ascontiguousarray(xyz, dtype=np.float32),
+        np.ascontiguousarray(intensity, dtype=np.float32),
+        float(intensity_scale),
+        np.ascontiguousarray(plane_from_sensor[:3], dtype=np.float64),
+        np.ascontiguousarray(base_from_sensor[2], dtype=np.float64),
+        (MIN_RANGE_M, float(max_range_m), Z_MIN_M),
+        grid.camera.intrinsics,
+        *grid.camera.lens,
+        grid.scale,
+        grid.content,
+        image.reshape(3, -1),
+        grid.width,
+        depth,
+        pixel_index,
+    )
+    return Projected(image, pixel_index, in_view)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _draw_points(
+    xyz,
+    intensity,
+    intensity_scale,
+    T,
+    up,
+    gates,
+    intrinsics,
+    code,
+    d,
+    limit,
+    scale,
+    content,
+    image,
+    width,
+    depth,
+    index,
+):
+    near2, far2, z_min = gates[0] * gates[0], gates[1] * gates[1], gates[2]
+    top, left, inner_h, inner_w = content
+    in_view = 0
+    for i in range(xyz.shape[0]):
+        index[i] = -1
+        x, y, z = np.float64(xyz[i, 0]), np.float64(xyz[i, 1]), np.float64(xyz[i, 2])
+        r2 = x * x + y * y + z * z
+        if not (near2 <= r2 <= far2):
+            continue
+        zc = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
+        if not (zc > z_min):
+            continue
+        xc = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3]
+        yc = T[1, 0] * x + T[1, 1] * y + T[1, 2] * z + T[1, 3]
+        a, b, inside = distort(code, d, limit, xc / zc, yc / zc)
+        if not inside:
+            continue
+        column = (intrinsics[0] * a + intrinsics[2] + 0.5) * scale[0]
+        row = (intrinsics[1] * b + intrinsics[3] + 0.5) * scale[1]
+        if not (0 <= column < inner_w and 0 <= row < inner_h):
+            continue
+        pixel = (top + int(row)) * width + left + int(column)
+        index[i] = pixel
+        in_view += 1
+        if zc < depth[pixel]:
+            depth[pixel] = zc
+            image[0, pixel] = math.sqrt(r2)
+            image[1, pixel] = _unit(intensity[i] * intensity_scale)
+            image[2, pixel] = up[0] * x + up[1] * y + up[2] * z + up[3]
+    return in_view
+
+
+@njit(cache=True, nogil=True)
+def _unit(value):
+    """The value cut to 0..1; NaN becomes 0."""
+    if value > 1.0:
+        return 1.0
+    if value > 0.0:
+        return value
+    return 0.0
+
+
+def densify(image: np.ndarray, content: tuple[int, int, int, int]) -> np.ndarray:
+    """Fill each empty pixel of the content from its nearest-range neighbour (3x3), all channels together.
+
+    The minimum keeps edges of near things whole, where a dilation by maximum (cv2.dilate) lets the background eat
+    them and mixes the channels of different points. Of equal ranges the first in reading order wins.
+
+    Args:
+        image: float32 [3,H,W], channel 0 the range in m, 0 where empty.
+        content: (top, left, height, width) of the rectangle that may be filled.
+    """
+    dense = image.copy()
+    _densify(image, dense, content)
+    return dense
+
+
+@njit(cache=True, nogil=True)
+def _densify(image, dense, content):
+    top, left, height, width = content
+    for row in range(top, top + height):
+        for column in range(left, left + width):
+            if image[0, row, column] != 0:
+                continue
+            best = np.float32(np.inf)
+            best_row, best_column = -1, -1
+            for r in range(max(top, row - 1), min(top + height, row + 2)):
+                for c in range(max(left, column - 1), min(left + width, column + 2)):
+                    value = image[0, r, c]
+                    if value != 0 and value < best:
+                        best = value
+                        best_row, best_column = r, c
+            if best_row >= 0:
+                for channel in range(3):
+                    dense[channel, row, column] = image[channel, best_row, best_column]
