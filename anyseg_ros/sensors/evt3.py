@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prophesee EVT3: little-endian 16-bit words, the code in the top four bits, with state across packets.
+
+Source: Prophesee's EVT 3.0 format description. A time is 24 bits of microseconds (TIME_HIGH and TIME_LOW) and wraps
+every 16.8 s; ``t_us`` is unwrapped. The time counts from the TIME_LOW word on, so that a TIME_HIGH alone does not
+make events jump by 4096 us.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8 = 0x0, 0x2, 0x3, 0x4, 0x5
+TIME_LOW, TIME_HIGH, EXT_TRIGGER = 0x6, 0x8, 0xA
+SKIPPED = (0x7, 0xD, 0xE, 0xF)  # CONTINUED_4, IMU, OTHERS, CONTINUED_12
+WRAP_US = 1 << 24
+BACKWARD_HIGH = 10  # a TIME_HIGH that falls by no more is noise, by more a wrap
+LONGEST_GAP_US = 4080 << 12  # a longer pause cannot be told from a step back
+
+# Places in the decoder's state and counters.
+HIGH, EPOCH, TIME, HAS_HIGH, HAS_TIME, Y, HAS_Y, BASE_X, POLARITY = range(9)
+OUTSIDE, UNTIMED, UNKNOWN, RISING, FALLING = range(5)
+
+
+class Evt3Decoder:
+    """Decodes the packets of one sensor.
+
+    Attributes:
+        width, height: sensor size; events outside are dropped and counted.
+        torn_bytes: packets with an odd number of bytes so far (the last byte is dropped).
+    """
+
+    def __init__(self, width: int, height: int):
+        self.width, self.height = int(width), int(height)
+        self.torn_bytes = 0
+        self._state = np.zeros(9, dtype=np.int64)
+        self._counters = np.zeros(5, dtype=np.int64)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Events outside the sensor, events before the first time or row, unknown words, trigger edges."""
+        names = ("outside", "untimed", "unknown_words", "triggers_rising", "triggers_falling")
+        return dict(zip(names, self._counters.tolist(), strict=True))
+
+    @property
+    def time_us(self) -> int | None:
+        """Unwrapped sensor time of the last time word, or None before the first."""
+        return int(self._state[TIME]) if self._state[HAS_TIME] else None
+
+    def decode(self, packet: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Decode one packet.
+
+        Returns:
+            x uint16 [N], y uint16 [N], p uint8 [N] (1 = ON), t_us int64 [N] (unwrapped; may step back a little
+            where the sensor's time does).
+        """
+        words = self._words(packet)
+        capacity = _capacity(words)
+        x, y = np.empty(capacity, dtype=np.uint16), np.empty(capacity, dtype=np.uint16)
+        p, t_us = np.empty(capacity, dtype=np.uint8), np.empty(capacity, dtype=np.int64)
+        n = _decode(words, self._state, self._counters, self.width, self.height, x, y, p, t_us)
+        return x[:n], y[:n], p[:n], t_us[:n]
+
+    def resync(self) -> None:
+        """After lost packets: drop events until the time and the row are known again; keep the wrap count."""
+        self._state[[HAS_TIME, HAS_Y]] = 0
+
+    def reset(self) -> None:
+        """Forget everything but the counters."""
+        self._state[:] = 0
+
+    def _words(self, packet: bytes | np.ndarray) -> np.ndarray:
+        data = np.frombuffer(packet, dtype=np.uint8)
+        if len(data) % 2:
+            self.torn_bytes += 1
+            data = data[:-1]
+        return data.view("<u2").astype(np.uint16)
+
+
+@njit(cache=True, nogil=True)
+def _capacity(words):
+    """An upper bound of the number of events in the words."""
+    total = 0
+    for word in words:
+        code = word >> 12
+        if code == ADDR_X:
+            total += 1
+        elif code == VECT_12:
+            total += 12
+        elif code == VECT_8:
+            total += 8
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _decode(words, state, counters, width, height, x, y, p, t_us):
+    n = 0
+    for i in range(words.shape[0]):
+        word = np.int64(words[i])
+        code, payload = word >> 12, word & 0xFFF
+        if code == ADDR_X:
+            mask, base, polarity, step = np.int64(1), payload & 0x7FF, payload >> 11, 0
+        elif code == VECT_12 or code == VECT_8:
+            step = 12 if code == VECT_12 else 8
+            mask, base, polarity = payload & ((1 << step) - 1), state[BASE_X], state[POLARITY]
+            state[BASE_X] += step
+        else:
+            _control(code, payload, state, counters)
+            continue
+        column = base
+        while mask:
+            if mask & 1:
+                if not (state[HAS_TIME] and state[HAS_Y]):
+                    counters[UNTIMED] += 1
+                elif column >= width or state[Y] >= height:
+                    counters[OUTSIDE] += 1
+                else:
+                    x[n], y[n], p[n], t_us[n] = column, state[Y], polarity, state[TIME]
+                    n += 1
+            mask >>= 1
+            column += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _control(code, payload, state, counters):
+    """The words that emit nothing."""
+    if code == ADDR_Y:
+        state[Y], state[HAS_Y] = payload & 0x7FF, 1
+    elif code == VECT_BASE_X:
+        state[BASE_X], state[POLARITY] = payload & 0x7FF, payload >> 11
+    elif code == TIME_HIGH:
+        if state[HAS_HIGH] and state[HIGH] - payload > BACKWARD_HIGH:
+            state[EPOCH] += WRAP_US
+        state[HIGH], state[HAS_HIGH] = payload, 1
+    elif code == TIME_LOW:
+        if state[HAS_HIGH]:
+            state[TIME], state[HAS_TIME] = state[EPOCH] + (state[HIGH] << 12) + payload, 1
+    elif code == EXT_TRIGGER:
+        counters[RISING if payload & 1 else FALLING] += 1
+    elif code < 0x7 or (code > 0x7 and code < 0xD):
+        counters[UNKNOWN] += 1
+
+
+def decode_reference(packets: list[bytes], width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """A plain decoder, to compare the fast one with: all events (x, y, p, t_us) of a stream of packets."""
+    events: list[tuple[int, int, int, int]] = []
+    high = time = row = None
+    epoch = base = polarity = 0
+    for packet in packets:
+        for i in range(0, len(packet) - 1, 2):
+            word = packet[i] | packet[i + 1] << 8
+            code, payload = word >> 12, word & 0xFFF
+            columns: list[int] = []
+            if code == ADDR_Y:
+                row = payload & 0x7FF
+            elif code == ADDR_X:
+                columns, sign = [payload & 0x7FF], payload >> 11
+            elif code == VECT_BASE_X:
+                base, polarity = payload & 0x7FF, payload >> 11
+            elif code in (VECT_12, VECT_8):
+                size = 12 if code == VECT_12 else 8
+                columns, sign = [base + bit for bit in range(size) if payload >> bit & 1], polarity
+                base += size
+            elif code == TIME_HIGH:
+                epoch += WRAP_US if high is not None and high - payload > BACKWARD_HIGH else 0
+                high = payload
+            elif code == TIME_LOW and high is not None:
+                time = epoch + (high << 12) + payload
+            if time is not None and row is not None and row < height:
+                events += [(column, row, sign, time) for column in columns if column < width]
+    return events
+
+
+def encode_evt3(x: np.ndarray, y: np.ndarray, p: np.ndarray, t_us: np.ndarray) -> bytes:
+    """Events as one packet that can be decoded without those before it.
+
+    Args:
+        x: [N] columns, below 2048.
+        y: [N] rows, below 2048.
+        p: [N] polarity, 0 or 1.
+        t_us: [N] non-negative and non-decreasing microseconds; the packet carries them modulo 2^24.
+
+    Raises:
+        ValueError: the arrays differ in length or hold what the format cannot carry.
+    """
+    columns, rows, signs, times = (np.ascontiguousarray(a, dtype=np.int64) for a in (x, y, p, t_us))
+    if not len(columns) == len(rows) == len(signs) == len(times):
+        raise ValueError(f"x, y, p, t_us have {len(columns)}, {len(rows)}, {len(signs)}, {len(times)} entries")
+    if len(times) == 0:
+        return b""
+    if min(columns.min(), rows.min(), signs.min()) < 0 or max(columns.max(), rows.max()) > 0x7FF or signs.max() > 1:
+        raise ValueError("EVT3 carries x and y from 0 to 2047 and p of 0 or 1; some events are beyond")
+    steps = np.diff(times)
+    if times[0] < 0 or np.any(steps < 0) or np.any(steps > LONGEST_GAP_US):
+        raise ValueError("event times must be non-negative, in order, and less than 16.7 s apart")
+    words = np.empty(4 * len(times), dtype=np.uint16)
+    n = _encode(columns, rows, signs, times, words)
+    return words[:n].astype("<u2").tobytes()
+
+
+@njit(cache=True, nogil=True)
+def _encode(x, y, p, t_us, words):
+    n = 0
+    high, low, row = -1, -1, -1
+    for i in range(t_us.shape[0]):
+        new_high, new_low = (t_us[i] >> 12) & 0xFFF, t_us[i] & 0xFFF
+        if new_high != high:
+            words[n] = (TIME_HIGH << 12) | new_high
+            n += 1
+            high, low = new_high, -1
+        if new_low != low:
+            words[n] = (TIME_LOW << 12) | new_low
+            n += 1
+            low = new_low
+        if y[i] != row:
+            words[n] = (ADDR_Y << 12) | y[i]
+            n += 1
+            row = y[i]
+        words[n] = (ADDR_X << 12) | (p[i] << 11) | x[i]
+        n += 1
+    return n

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sensor_msgs/PointCloud2 to arrays: fields found by name, whatever the driver's layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anyseg_ros.sensors.payload import PayloadError, byte_view, stamp_ns
+from anyseg_ros.types import Events, Points
+
+# sensor_msgs/PointField datatype codes.
+DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+INTENSITY_NAMES = ("intensity", "i", "reflectivity")
+RING_NAMES = ("ring", "channel")
+# velodyne (f4 s, relative), ouster (u4 ns), hesai and robosense (f8 s, absolute), nebula (u4 ns).
+TIME_NAMES = ("t", "time", "timestamp", "time_stamp")
+ABSOLUTE_FROM_S = 1e8  # a float time above this (3 years) is counted from 1970, not from the stamp
+NANOSECONDS_FROM = 1e17  # and one above this is in nanoseconds (livox)
+
+
+def points_from(msg: Any) -> Points:
+    """The points of a sensor_msgs/PointCloud2; organised clouds are flattened row by row, NaN points stay.
+
+    Returns:
+        ``Points``; intensity 0 where the cloud has none; times relative to the header's stamp: integers are taken
+        as nanoseconds, floats as seconds, large floats as absolute.
+
+    Raises:
+        PayloadError: x, y or z is missing, or the sizes do not fit together.
+    """
+    fields = {str(f.name): f for f in reversed(list(msg.fields))}
+    chosen = {name: fields[name] for name in ("x", "y", "z") if name in fields}
+    if len(chosen) < 3:
+        raise PayloadError(f"the cloud has the fields {', '.join(fields) or 'none'}, expected x, y and z among them")
+    for wanted, names in (("intensity", INTENSITY_NAMES), ("ring", RING_NAMES), ("time", TIME_NAMES)):
+        found = next((name for name in names if name in fields), None)
+        if found is not None:
+            chosen[wanted] = fields[found]
+    cloud = _structured(msg, chosen)
+    xyz = np.empty((len(cloud), 3), dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for axis, name in enumerate("xyz"):
+            xyz[:, axis] = cloud[name]
+        intensity = np.zeros(len(cloud), dtype=np.float32)
+        if "intensity" in chosen:
+            intensity[:] = cloud["intensity"]
+        ring = _as_integer(cloud["ring"], np.uint16) if "ring" in chosen else None
+    t_ns = _relative_ns(cloud["time"], msg.header) if "time" in chosen else None
+    return Points(xyz, intensity, t_ns, ring)
+
+
+def events_from_points(msg: Any, width: int, height: int) -> Events:
+    """The events of a PointCloud2 with fields x, y (uint16), t (ns after the header's stamp) and p.
+
+    Args:
+        msg: the cloud.
+        width: of the event camera in pixels.
+        height: of the event camera in pixels.
+
+    Raises:
+        PayloadError: a field is missing, a size does not fit, or an event lies outside the sensor.
+    """
+    fields = {str(f.name): f for f in reversed(list(msg.fields))}
+    missing = [name for name in ("x", "y", "t", "p") if name not in fields]
+    if missing:
+        raise PayloadError(f"the event cloud has no field {', '.join(missing)}, expected x, y, t and p")
+    cloud = _structured(msg, {name: fields[name] for name in ("x", "y", "t", "p")})
+    with np.errstate(invalid="ignore"):
+        columns, rows, t_ns = (_as_integer(cloud[name], np.int64) for name in ("x", "y", "t"))
+    outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
+    if np.any(outside):
+        raise PayloadError(f"{int(outside.sum())} of {len(cloud)} events lie outside the {width} x {height} sensor")
+    t_ns = t_ns + stamp_ns(msg.header)
+    order = slice(None) if np.all(t_ns[1:] >= t_ns[:-1]) else np.argsort(t_ns, kind="stable")
+    polarity = (cloud["p"] > 0).astype(np.uint8)
+    return Events(
+        columns.astype(np.uint16)[order], rows.astype(np.uint16)[order], t_ns[order], polarity[order], width, height
+    )
+
+
+def _structured(msg: Any, chosen: dict[str, Any]) -> np.ndarray:
+    """The points as a structured [N] array with the chosen fields; a copy only where rows are padded."""
+    point_step, width, height, row_step = (int(v) for v in (msg.point_step, msg.width, msg.height, msg.row_step))
+    order = ">" if msg.is_bigendian else "<"
+    formats, offsets = [], []
+    for field in chosen.values():
+        kind = DATATYPES.get(int(field.datatype))
+        if kind is None:
+            raise PayloadError(f"field '{field.name}' has datatype {field.datatype}, expected 1 to 8 (PointField)")
+        dtype = np.dtype(order + kind)
+        offset = int(field.offset)
+        if not 0 <= offset <= point_step - dtype.itemsize:
+            raise PayloadError(f"field '{field.name}' at offset {offset} does not fit in a point of {point_step} bytes")
+        formats.append(dtype)
+        offsets.append(offset)
+    data = byte_view(msg.data)
+    if height == 1 and row_step == 0:  # some publishers leave it out for a single row
+        row_step = width * point_step
+    if width < 0 or height < 0 or row_step < width * point_step or len(data) != row_step * height:
+        raise PayloadError(
+            f"the cloud has {len(data)} bytes, which do not fit {height} rows of {row_step} bytes with {width} points "
+            f"of {point_step} bytes each"
+        )
+    layout = np.dtype({"names": list(chosen), "formats": formats, "offsets": offsets, "itemsize": point_step})
+    if width * height == 0:
+        return np.empty(0, dtype=layout)
+    return np.ndarray((height, width), layout, data, strides=(row_step, point_step)).reshape(-1)
+
+
+def _as_integer(values: np.ndarray, dtype) -> np.ndarray:
+    """Any numeric field as integers; what does not fit becomes the nearest that does, NaN becomes 0."""
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values.astype(np.float64), nan=0.0)
+    limits = np.iinfo(dtype)
+    if values.dtype.kind == "f":
+        return np.clip(values, max(limits.min, -9.2e18), min(limits.max, 9.2e18)).astype(dtype)
+    return np.clip(values.astype(np.int64), limits.min, limits.max).astype(dtype)
+
+
+def _relative_ns(values: np.ndarray, header: Any) -> np.ndarray:
+    """Point times as int64 nanoseconds after the header's stamp."""
+    if values.dtype.kind != "f":
+        return values.astype(np.int64)
+    seconds = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    largest = float(seconds.max(initial=0.0))
+    if largest >= NANOSECONDS_FROM:
+        return _as_integer(seconds, np.int64) - stamp_ns(header)
+    if largest >= ABSOLUTE_FROM_S:
+        seconds = seconds - int(header.stamp.sec)
+        return _as_integer(np.round(seconds * 1e9), np.int64) - int(header.stamp.nanosec)
+    return _as_integer(np.round(seconds * 1e9), np.int64)
