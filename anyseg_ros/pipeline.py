@@ -15,7 +15,7 @@ import numpy as np
 from anyseg_ros.engine.engine import Engine
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality
-from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint
+from anyseg_ros.model.checkpoint import load_checkpoint
 from anyseg_ros.resources import share_path
 from anyseg_ros.sensors.encode import Encoded, Encoder, RejectedPayload, fingerprint
 from anyseg_ros.sensors.messages import compressed_image_from, image_from, points_from
@@ -161,12 +161,7 @@ class Pipeline:
         threads: int | None = None,
     ):
         path = Path(checkpoint_path) if checkpoint_path is not None else default_checkpoint()
-        model, self.meta = load_checkpoint(path)
-        if self.meta.fingerprint != fingerprint():
-            raise CheckpointError(
-                f"{path} was trained on encodings {self.meta.fingerprint[:12]}, these are {fingerprint()[:12]}; "
-                "use the code version that it was trained with, or train the student again"
-            )
+        model, self.meta = load_checkpoint(path, encoding=fingerprint())
         self.rig = rig
         self.engine = Engine(model, self.meta, device=device, threads=threads)
         self.encoder = Encoder(rig, *self.meta.grid)
@@ -223,7 +218,7 @@ class Pipeline:
             measurement.sensor, measurement.stamp_ns, measurement.payload
         ):
             raise RejectedPayload(
-                f"'{measurement.sensor}' sent the same image {FROZEN_AFTER} times or more", Absence.FROZEN
+                Absence.FROZEN, f"'{measurement.sensor}' sent the same image {FROZEN_AFTER} times or more"
             )
         reference_ns = frame_set.stamp_ns - self.rig.sensor(frame_set.reference).offset_ns
         return self.encoder(measurement, reference_ns)

@@ -50,9 +50,7 @@ def _with_model(sensor: Sensor, topic: str, info: Any, notes: list[str]) -> Sens
     return replace(sensor, model=model)
 
 
-def _with_pose(
-    sensor: Sensor, base_frame: str, transforms: dict[str, tuple[str, Any]], notes: list[str]
-) -> Sensor:
+def _with_pose(sensor: Sensor, base_frame: str, transforms: dict[str, tuple[str, Any]], notes: list[str]) -> Sensor:
     """The sensor with its pose from the transforms, where they connect its frame to the base frame."""
     try:
         matrix = chain(base_frame, sensor.frame_id, transforms)

@@ -16,9 +16,7 @@ from anyseg_ros.types import Events, Points
 NS_PER_S = 1_000_000_000
 
 # The layout that Velodyne's driver calls XYZIRT: 22 bytes a point, `time` in seconds relative to the stamp.
-XYZIRT = np.dtype(
-    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2"), ("time", "<f4")]
-)
+XYZIRT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2"), ("time", "<f4")])
 POINT_FIELD_CODE = {"<f4": 7, "<u2": 4}
 # ROS states the missing distortion as plumb_bob with zeros; D of another length than the model's is an error there.
 DISTORTION = {"none": ("plumb_bob", (0.0,) * 5)}
@@ -31,9 +29,7 @@ def message(msgtype: str, **fields: Any) -> Any:
 
 def header(stamp_ns: int, frame_id: str) -> Any:
     """A std_msgs Header."""
-    stamp = message(
-        "builtin_interfaces/msg/Time", sec=int(stamp_ns // NS_PER_S), nanosec=int(stamp_ns % NS_PER_S)
-    )
+    stamp = message("builtin_interfaces/msg/Time", sec=int(stamp_ns // NS_PER_S), nanosec=int(stamp_ns % NS_PER_S))
     return message("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
 
 
@@ -68,9 +64,7 @@ def camera_info(stamp_ns: int, frame_id: str, model: CameraModel) -> Any:
     """A CameraInfo for the raw image of a camera model; P is K, for nothing is rectified."""
     distortion_model, d = DISTORTION.get(model.distortion, (model.distortion, model.D))
     k = np.asarray(model.K, np.float64)
-    roi = message(
-        "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-    )
+    roi = message("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     return message(
         CAMERA_INFO,
         header=header(stamp_ns, frame_id),

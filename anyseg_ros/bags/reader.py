@@ -44,9 +44,7 @@ class BagReader:
         if not self.path.exists():
             raise BagError(f"there is no bag at {self.path}; give the folder that holds its metadata.yaml")
         if not looks_like_bag(self.path):
-            raise BagError(
-                f"{self.path} is no rosbag2: expected a folder with metadata.yaml, or a .mcap or .db3 file"
-            )
+            raise BagError(f"{self.path} is no rosbag2: expected a folder with metadata.yaml, or a .mcap or .db3 file")
         self._reader = AnyReader([self.path], default_typestore=typestore())
         self.rejected: Counter[str] = Counter()
 
@@ -128,9 +126,7 @@ class BagReader:
             BagError: as ``match``.
         """
         sensors = {topic: rig.sensor(name) for name, topic in self.match(rig).items()}
-        feeds = {
-            topic: EventFeed(sensor) for topic, sensor in sensors.items() if sensor.modality is Modality.EVENT
-        }
+        feeds = {topic: EventFeed(sensor) for topic, sensor in sensors.items() if sensor.modality is Modality.EVENT}
         for arrival_ns, topic, msg in self.messages(sensors):
             sensor = sensors[topic]
             if topic not in feeds:
@@ -191,4 +187,3 @@ class EventFeed:
         self.watermark_ns = last_ns
         name, modality = self.sensor.name, self.sensor.modality
         return Measurement(name, modality, last_ns, events, msg.header.frame_id, start_ns)
-

@@ -75,9 +75,7 @@ class Tally:
             "longest_gap_s": round(float(gaps_ns.max()) / 1e9, 6) if len(gaps_ns) else None,
             "stamps_strictly_increasing": bool((gaps_ns > 0).all()),
             "latency_ms": percentiles(self.latency_ms),
-            "subsets": {
-                name: {"frames": self.frames[name], "miou": _rounded(self.miou(name))} for name in ordered
-            },
+            "subsets": {name: {"frames": self.frames[name], "miou": _rounded(self.miou(name))} for name in ordered},
             "stage_ms": {stage: percentiles(spent) for stage, spent in self.stage_ms.items()},
             "absences": {sensor: dict(whys) for sensor, whys in sorted(self.absences.items())},
             "frames_without_truth": self.unscored,

@@ -103,15 +103,11 @@ class BagWriter:
         self._writer.write(self._connections[topic], int(arrival_ns), typestore().serialize_cdr(message, msgtype))
         self.counts[topic] += 1
 
-    def write_image(
-        self, topic: str, arrival_ns: int, stamp_ns: int, frame_id: str, pixels: np.ndarray
-    ) -> None:
+    def write_image(self, topic: str, arrival_ns: int, stamp_ns: int, frame_id: str, pixels: np.ndarray) -> None:
         """Writes uint8 [H,W,3] RGB, uint8 [H,W] (labels, mono8) or float32 [H,W] (depth in metres)."""
         self.write(topic, arrival_ns, messages.image(stamp_ns, frame_id, pixels))
 
-    def write_camera_info(
-        self, topic: str, arrival_ns: int, stamp_ns: int, frame_id: str, model: CameraModel
-    ) -> None:
+    def write_camera_info(self, topic: str, arrival_ns: int, stamp_ns: int, frame_id: str, model: CameraModel) -> None:
         """Writes the CameraInfo of a raw image."""
         self.write(topic, arrival_ns, messages.camera_info(stamp_ns, frame_id, model))
 
@@ -124,8 +120,6 @@ class BagWriter:
         packet = messages.event_packet(stamp_ns, frame_id, events, self.counts[topic])
         self.write(topic, arrival_ns, packet)
 
-    def write_tf_static(
-        self, arrival_ns: int, parent: str, children: Iterable[tuple[str, np.ndarray]]
-    ) -> None:
+    def write_tf_static(self, arrival_ns: int, parent: str, children: Iterable[tuple[str, np.ndarray]]) -> None:
         """Writes the places of frames in a parent frame, latched, on /tf_static."""
         self.write("/tf_static", arrival_ns, messages.tf_static(arrival_ns, parent, children), latched=True)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``anyseg simulate --bag``: a simulated drive with ground truth, as a rosbag2."""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
+from anyseg_ros.bags.writer import BagWriter, prepare_bag_path
+from anyseg_ros.modality import Modality
+from anyseg_ros.sensors.rig import Rig
+from anyseg_ros.types import Measurement
+
+MS = 1_000_000
+TRUTH_PERIOD_NS = 50 * MS
+# From true stamp to arrival: exposure and transfer; half a sweep (its stamp is its middle) and a packet; a chunk.
+LATENCY_NS = {
+    Modality.CAMERA: 15 * MS,
+    Modality.DEPTH: 15 * MS,
+    Modality.LIDAR: 55 * MS,
+    Modality.EVENT: 3 * MS,
+}
+REORDER_NS = 200 * MS  # more than latencies and clock offsets differ by
+
+PROGRESS = "{desc}: {bar} {n:.1f}/{total:.1f} s of the drive, {elapsed} elapsed, {remaining} left"
+
+
+def arrivals(measurements: Iterator[Measurement], rig: Rig) -> Iterator[tuple[int, Measurement]]:
+    """Measurements in the order in which they would arrive: (arrival_ns, measurement).
+
+    Args:
+        measurements: in the order of their stamps.
+        rig: gives each sensor's clock offset.
+    """
+    waiting: list[tuple[int, int, Measurement]] = []
+    for serial, measurement in enumerate(measurements):
+        true_ns = measurement.stamp_ns - rig.sensor(measurement.sensor).offset_ns
+        heapq.heappush(waiting, (true_ns + LATENCY_NS[measurement.modality], serial, measurement))
+        while waiting[0][0] <= true_ns - REORDER_NS:
+            yield waiting[0][0], heapq.heappop(waiting)[2]
+    while waiting:
+        arrival_ns, _, measurement = heapq.heappop(waiting)
+        yield arrival_ns, measurement
+
+
+def write_drive(drive: Any, path: Path, overwrite: bool = False) -> dict[str, int]:
+    """Writes a drive into a new mcap bag: sensors, camera_info, /tf_static, ground truth every 50 ms.
+
+    Args:
+        drive: a ``simulation.drive.Drive`` (or anything with its ``config``, ``rig``, ``start_ns``, ``end_ns``,
+            ``measurements`` and ``labels``).
+        path: the folder to create.
+        overwrite: replace an existing bag.
+
+    Returns:
+        Number of messages by topic.
+
+    Raises:
+        BagError: something is at ``path``.
+    """
+    rig, plane = drive.rig, drive.rig.sensor(drive.rig.image_plane)
+    truth_ns = 0
+    with BagWriter(path, overwrite=overwrite) as writer:
+        frames = {s.frame_id: s.base_from_sensor for s in rig.sensors}
+        writer.write_tf_static(drive.start_ns, rig.base_frame, frames.items())
+        with tqdm(total=drive.end_ns / 1e9, desc=path.name, unit="s", bar_format=PROGRESS) as progress:
+            for arrival_ns, measurement in arrivals(drive.measurements(), rig):
+                while truth_ns <= min(arrival_ns - drive.start_ns, drive.end_ns):
+                    stamp_ns = drive.start_ns + truth_ns
+                    labels = drive.labels(truth_ns)
+                    writer.write_image(GROUND_TRUTH_TOPIC, stamp_ns, stamp_ns, plane.frame_id, labels)
+                    progress.update(min(TRUTH_PERIOD_NS, drive.end_ns - truth_ns) / 1e9)
+                    truth_ns += TRUTH_PERIOD_NS
+                _write(writer, rig, arrival_ns, measurement)
+        return dict(writer.counts)
+
+
+def _write(writer: BagWriter, rig: Rig, arrival_ns: int, measurement: Measurement) -> None:
+    """Writes one measurement on its sensor's topic."""
+    sensor = rig.sensor(measurement.sensor)
+    stamp_ns, payload = measurement.stamp_ns, measurement.payload
+    if sensor.modality is Modality.LIDAR:
+        writer.write_points(sensor.topic, arrival_ns, stamp_ns, sensor.frame_id, payload)
+    elif sensor.modality is Modality.EVENT:
+        if len(payload):  # a driver sends nothing where nothing happened
+            writer.write_events(sensor.topic, arrival_ns, stamp_ns, sensor.frame_id, payload)
+    else:
+        writer.write_image(sensor.topic, arrival_ns, stamp_ns, sensor.frame_id, payload)
+        info = sensor.topic.rsplit("/", 1)[0] + "/camera_info"
+        writer.write_camera_info(info, arrival_ns, stamp_ns, sensor.frame_id, sensor.model)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Registers ``anyseg simulate``: a bag, or the dataset that the simulation's room writes."""
+    from anyseg_ros.simulation import cli as dataset
+
+    parser = subparsers.add_parser(
+        "simulate",
+        help="simulate a drive into a rosbag2, or many into a dataset, with ground truth",
+        description="Simulates a drive through a street and writes a rosbag2 (mcap): camera, lidar, events, "
+        "/tf_static and ground-truth labels. Or, with --dataset, writes single frames of many drives in the "
+        "layout of MUSES. The same seed gives the same drive.",
+    )
+    dataset.add_arguments(parser)
+    bag = parser.add_argument_group("a drive as a bag")
+    bag.add_argument("--bag", type=Path, metavar="DIR", help="write a drive into this new rosbag2 folder")
+    bag.add_argument("--duration", type=float, default=10.0, metavar="S", help="seconds of the drive (default 10)")
+    bag.add_argument("--time-of-day", choices=("day", "night"), default="day")
+    bag.add_argument("--weather", choices=("clear", "fog", "rain", "snow"), default="clear")
+    bag.add_argument(
+        "--corner",
+        choices=("motion_blur", "overexposure", "underexposure", "lidar_jitter", "event_low_resolution"),
+        help="a fault of one sensor, after DELIVER's corner cases",
+    )
+    bag.add_argument("--force", action="store_true", help="overwrite an existing bag")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; see ``add_parser``.
+
+    Raises:
+        ValueError: neither a bag nor a dataset is asked for, or both are.
+    """
+    if (args.bag is None) == (args.dataset is None):
+        raise ValueError("say what to write: --bag DIR for one drive or --dataset DIR for many, one of the two")
+    if args.dataset is not None:
+        from anyseg_ros.simulation import cli as dataset
+
+        return dataset.run(args)
+    from anyseg_ros.simulation.drive import Drive, DriveConfig  # Open3D is optional, and slow to import
+
+    prepare_bag_path(args.bag, args.force)
+    config = DriveConfig(
+        seed=args.seed,
+        duration_s=args.duration,
+        time_of_day=args.time_of_day,
+        weather=args.weather,
+        corner=args.corner,
+    )
+    counts = write_drive(Drive(config), args.bag)
+    for topic, count in sorted(counts.items()):
+        print(f"{count:>7}  {topic}")
+    print(f"the bag is in {args.bag}")
+    return 0
