@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which sensor is the reference, and at which of its stamps a set is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anyseg_ros.sync.buffers import Item
+from anyseg_ros.sync.timing import RETURN_STREAK
+from anyseg_ros.sync.track import SensorTrack
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Nothing at or below it is due.
+
+    Both clocks count: sensors differ in offset, and outputs have to increase in their own stamps as well.
+    """
+
+    corrected_ns: int
+    stamp_ns: int
+
+    def raised_to(self, other: Floor) -> Floor:
+        """The higher of the two in each clock."""
+        return Floor(max(self.corrected_ns, other.corrected_ns), max(self.stamp_ns, other.stamp_ns))
+
+    def is_below(self, corrected_ns: int, stamp_ns: int) -> bool:
+        """Whether a reference measurement may be due."""
+        return corrected_ns > self.corrected_ns and stamp_ns > self.stamp_ns
+
+
+@dataclass(frozen=True)
+class Due:
+    """A stamp at which a set is due: corrected time, output stamp, measurement (none for events), arrival."""
+
+    reference_ns: int
+    stamp_ns: int
+    item: Item | None
+    arrival_ns: int
+
+
+def best_reference(tracks: Sequence[SensorTrack]) -> SensorTrack | None:
+    """The first live sensor in the order of preference, one that delivers steadily before one that has just come."""
+    live = [track for track in tracks if track.live]
+    steady = [track for track in live if track.streak >= RETURN_STREAK]
+    return next(iter(steady or live), None)
+
+
+def due_stamps(track: SensorTrack, floor: Floor) -> tuple[list[Due], int]:
+    """The stamps of the reference above the floor for which no set has been opened yet, in order.
+
+    Returns:
+        them, and how many output times of an event stream went by whose window has not arrived by half.
+    """
+    if track.timing.is_event:
+        return _due_multiples(track, floor)
+    due = []
+    for item in track.buffer.after(floor.corrected_ns):
+        if not item.due and floor.is_below(item.corrected_ns, item.measurement.stamp_ns):
+            item.due = item.held = True
+            due.append(Due(item.corrected_ns, item.measurement.stamp_ns, item, item.arrival_ns))
+    return due, 0
+
+
+def _due_multiples(track: SensorTrack, floor: Floor) -> tuple[list[Due], int]:
+    """One due stamp for each multiple of the output period that the watermark has crossed since the last call."""
+    watermark = track.newest_ns
+    oldest = track.buffer.oldest_start_ns
+    if watermark is None or oldest is None:
+        return [], 0
+    after = max(floor.corrected_ns, floor.stamp_ns, track.crossed_ns or 0, oldest)
+    period = track.timing.period_ns
+    due = []
+    uncovered = 0
+    for time_ns in range((after // period + 1) * period, watermark + 1, period):
+        if track.covers(track.window(time_ns)):
+            crossing = track.buffer.after(time_ns - 1)
+            due.append(Due(time_ns, time_ns, None, crossing[0].arrival_ns))
+        else:
+            uncovered += 1
+    track.crossed_ns = watermark
+    return due, uncovered

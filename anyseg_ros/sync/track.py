@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything the synchroniser knows of one sensor."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from anyseg_ros.sync.arrivals import Arrivals
+from anyseg_ros.sync.buffers import Buffer, Fate, Item
+from anyseg_ros.sync.jumps import StampGuard
+from anyseg_ros.sync.timing import IN_PERIOD, READY_COUNT, SensorTiming, SyncConfig
+from anyseg_ros.sync.windows import Window, cut_out, look_up
+from anyseg_ros.types import Absence, Measurement
+
+KEPT_STAMPS = 64
+KEPT_OUTCOMES = 16
+
+
+class SensorTrack:
+    """One sensor: its buffer, what was learned of it, and where it stands.
+
+    Attributes:
+        ready: good measurements since it was last silent, disabled or reset.
+        streak: the last so many of them came in period.
+        stale, lost: silent by ``now`` for its stale time, its lost time.
+        newest_ns: its newest corrected stamp, for events the watermark.
+        crossed_ns: events as reference: the newest multiple of the period that was looked at.
+        jumped_ns: ``now`` when its stamps last jumped without the reference.
+        seen_ns: ``now`` of its last good measurement.
+        skew_ns: of its last use as a partner.
+        outcomes: of the last sets: whether it was missing for being late.
+        verdicts: of the last measurements: whether it was rejected.
+    """
+
+    def __init__(self, timing: SensorTiming, rank: int, config: SyncConfig) -> None:
+        self.timing = timing
+        self.rank = rank
+        self.enabled = timing.enabled
+        self.buffer = Buffer(config.max_chunks if timing.is_event else config.max_frames, config.max_bytes)
+        self.guard = StampGuard(config.jump_ns)
+        self.arrivals = Arrivals(timing.period_ns)
+        self.received = 0
+        self.counts = dict.fromkeys(Fate, 0)
+        self.outcomes: deque[bool] = deque(maxlen=KEPT_OUTCOMES)
+        self.verdicts: deque[bool] = deque(maxlen=KEPT_OUTCOMES)
+        self.ready = self.streak = 0
+        self.stale = self.lost = False
+        self.newest_ns: int | None = None
+        self.crossed_ns: int | None = None
+        self.jumped_ns: int | None = None
+        self.seen_ns: int | None = None
+        self.skew_ns: int | None = None
+        self._stamps: deque[int] = deque(maxlen=KEPT_STAMPS)
+
+    @property
+    def live(self) -> bool:
+        """It delivers."""
+        return self.enabled and self.ready > 0
+
+    @property
+    def waited_for(self) -> bool:
+        """It delivers reliably enough to wait for."""
+        return self.enabled and self.ready >= READY_COUNT
+
+    def is_duplicate(self, stamp_ns: int) -> bool:
+        """Whether a measurement with this stamp has been received before; remembers it."""
+        if stamp_ns in self._stamps:
+            return True
+        self._stamps.append(stamp_ns)
+        return False
+
+    def item(self, measurement: Measurement, stamp_ns: int, now_ns: int) -> Item | None:
+        """A measurement as a buffer keeps it; None for an event chunk that ends before it starts."""
+        corrected = stamp_ns - self.timing.offset_ns
+        if not self.timing.is_event:
+            return Item(measurement, corrected, corrected, now_ns)
+        start = measurement.start_ns
+        if start is None:
+            times = measurement.payload.t_ns
+            start = min(stamp_ns, int(times[0]) - 1) if len(times) else stamp_ns
+        if start > stamp_ns:
+            return None
+        return Item(measurement, corrected, int(start) - self.timing.offset_ns, now_ns)
+
+    def accept(self, item: Item) -> None:
+        """Take in a good measurement."""
+        interval = None if self.newest_ns is None else item.corrected_ns - self.newest_ns
+        if interval is None or interval > 0:
+            in_period = interval is not None and interval <= IN_PERIOD * self.timing.period_ns
+            self.streak = self.streak + 1 if in_period else 1
+            self.newest_ns = item.corrected_ns
+        started = item.arrival_ns != 0
+        lag = item.arrival_ns - item.start_ns if started else None
+        self.arrivals.record(lag, item.arrival_ns, interval if interval is not None and interval > 0 else None)
+        self.seen_ns = item.arrival_ns
+        self.ready += 1
+        self.stale = self.lost = False
+        for gone, fate in self.buffer.add(item):
+            self.settle(gone, fate)
+
+    def settle(self, item: Item, fate: Fate) -> None:
+        """Decide the fate of a measurement, unless it is decided or an open set holds it."""
+        if item.fate is None and not item.held:
+            item.fate = fate
+            self.counts[fate] += 1
+
+    def prune(self, horizon_ns: int) -> None:
+        """Let go of what no set at or after ``horizon_ns`` can use."""
+        reach = self.timing.window_ns if self.timing.is_event else self.timing.tolerance_ns
+        for item in self.buffer.prune(horizon_ns - reach):
+            self.settle(item, Fate.LATE if item.late else Fate.UNUSED)
+
+    def age(self, now_ns: int) -> None:
+        """Notice silence."""
+        if self.seen_ns is None:
+            return
+        silent = now_ns - self.seen_ns
+        self.lost = silent >= self.timing.lost_ns
+        if silent >= self.timing.stale_ns and not self.stale:
+            self.stale = True
+            self.ready = self.streak = 0
+            self.arrivals.pause()
+
+    def forget(self, now_ns: int, fate: Fate = Fate.RESET) -> None:
+        """Drop what is buffered and learned: its clock has jumped, or it has been disabled."""
+        held = self.guard.held
+        for item in [*self.buffer.clear(), *([held] if held else [])]:
+            self.settle(item, fate)
+        self.guard.forget()
+        self.arrivals.forget()
+        self._stamps.clear()
+        self.ready = self.streak = 0
+        self.newest_ns = self.crossed_ns = self.jumped_ns = None
+        if self.seen_ns is not None:
+            self.seen_ns = min(self.seen_ns, now_ns)
+
+    def count_all(self) -> dict[str, int]:
+        """Measurements received, still buffered with an open fate, and by fate; received is the sum of the others."""
+        by_fate = {fate.value: count for fate, count in self.counts.items()}
+        return {"received": self.received, "buffered": self.received - sum(by_fate.values()), **by_fate}
+
+    def window(self, reference_ns: int) -> Window:
+        """Events: the state of the window that ends at ``reference_ns`` (corrected)."""
+        return look_up(self.buffer, reference_ns - self.timing.window_ns, reference_ns)
+
+    def covers(self, window: Window) -> bool:
+        """Events: whether at least half of a window has arrived."""
+        return 2 * window.covered_ns >= self.timing.window_ns
+
+    def events(self, reference_ns: int) -> tuple[Measurement, int] | Absence:
+        """Events: the window that ends at ``reference_ns`` and its skew, or why there is none."""
+        window = self.window(reference_ns)
+        if not self.covers(window):
+            return self.absence()
+        for item in window.chunks:
+            self.settle(item, Fate.USED)
+        found = cut_out(window, reference_ns - self.timing.window_ns, reference_ns, self.timing.offset_ns)
+        return Absence.EMPTY if found is None else (found, window.until_ns - reference_ns)
+
+    def absence(self) -> Absence:
+        """Why it has nothing for a set that closes now."""
+        if not self.enabled:
+            return Absence.DISABLED
+        if self.verdicts and self.verdicts[-1]:
+            return Absence.REJECTED
+        if self.seen_ns is None:
+            return Absence.NEVER_SEEN
+        if self.lost:
+            return Absence.LOST
+        return Absence.STALE if self.stale else Absence.LATE
