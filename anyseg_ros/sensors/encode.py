@@ -15,7 +15,9 @@ from anyseg_ros.sensors.calibration import Z_MIN_M, CameraModel, Grid
 from anyseg_ros.sensors.camera import camera_to_planes, rotation_maps
 from anyseg_ros.sensors.depth import depth_to_points
 from anyseg_ros.sensors.events import SATURATION, accumulate, event_lookup
+from anyseg_ros.sensors.evt3 import Evt3Decoder, encode_evt3
 from anyseg_ros.sensors.lidar import MIN_RANGE_M, densify, project_cloud
+from anyseg_ros.sensors.poses import BODY_FROM_OPTICAL
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.types import Absence, Events, Measurement, Points
 
@@ -132,10 +134,13 @@ class Encoder:
     def _event(self, sensor: Sensor, events: Any, reference_ns: int) -> Encoded:
         if not isinstance(events, Events):
             raise _rejected(sensor, f"is {_describe(events)}, expected Events")
-        _check_size(sensor, events.width, events.height)
+        if events.width or events.height:  # 0 x 0: the message does not say
+            _check_size(sensor, events.width, events.height)
         lookup = self._table(sensor, lambda: event_lookup(_model(sensor), self.grid, self.rig.plane_from(sensor.name)))
         until_ns = reference_ns + sensor.offset_ns
-        image, used = accumulate(events, lookup, self.grid.height, self.grid.width, until_ns, sensor.window_ns)
+        image, used, outside = accumulate(events, lookup, self.grid.height, self.grid.width, until_ns, sensor.window_ns)
+        if outside:
+            raise _rejected(sensor, f"has {outside} events outside the {lookup.shape[1]} x {lookup.shape[0]} sensor")
         if used == 0:
             raise RejectedPayload(
                 Absence.EMPTY, f"'{sensor.name}' has no event in view in the {sensor.window_ns / 1e6:g} ms window"
@@ -193,3 +198,28 @@ def fingerprint() -> str:
     }
     canonical = json.dumps(parameters, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def warm_up() -> None:
+    """Compile every kernel (or load it from numba's cache), so that the first frame of a drive is not seconds late.
+
+    Encodes one tiny measurement of each modality and decodes one event packet.
+    """
+    model = CameraModel(8, 8, np.array([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]]), "plumb_bob", (0.1, 0.0, 0.0, 0.0, 0.0))
+    poses = {Modality.LIDAR: np.eye(4)}
+    sensors = tuple(
+        Sensor(m.value, m, m.value, poses.get(m, BODY_FROM_OPTICAL), model=None if m is Modality.LIDAR else model)
+        for m in Modality
+    )
+    encoder = Encoder(Rig("warm_up", "base_link", sensors, Modality.CAMERA.value), 8, 8)
+    ahead = np.tile(np.array([5, 0, 0], dtype=np.float32), (32, 1))
+    packet = encode_evt3(np.array([4]), np.array([4]), np.array([1]), np.array([1]))
+    x, y, p, t_us = Evt3Decoder(8, 8).decode(packet)
+    payloads = {
+        Modality.CAMERA: np.arange(192, dtype=np.uint8).reshape(8, 8, 3),
+        Modality.DEPTH: np.full((8, 8), 5, dtype=np.float32),
+        Modality.EVENT: Events(x, y, t_us * 1000, p, 8, 8),
+        Modality.LIDAR: Points(ahead, np.zeros(32, dtype=np.float32)),
+    }
+    for modality, payload in payloads.items():
+        encoder(Measurement(modality.value, modality, 1000, payload), 1000)

@@ -23,7 +23,7 @@ def event_lookup(model: CameraModel, grid: Grid, plane_from_sensor: np.ndarray) 
         plane_from_sensor: [4,4] into the optical frame of the image plane; only its rotation is used.
 
     Returns:
-        int32 [He*We], flat grid pixel, -1 outside the camera image.
+        int32 [He,We], flat grid pixel, -1 outside the camera image.
     """
     rays = model.pixel_rays() @ np.asarray(plane_from_sensor)[:3, :3].T
     uv, valid = grid.camera.project(rays)
@@ -34,17 +34,17 @@ def event_lookup(model: CameraModel, grid: Grid, plane_from_sensor: np.ndarray) 
     lookup = np.full(len(uv), -1, dtype=np.int32)
     column, row = np.floor(inner[valid]).astype(np.int64).T
     lookup[valid] = (top + row) * grid.width + left + column
-    return lookup
+    return lookup.reshape(model.height, model.width)
 
 
 def accumulate(
     events: Events, lookup: np.ndarray, height: int, width: int, until_ns: int, window_ns: int
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, int, int]:
     """The events of (until_ns - window_ns, until_ns] as an image.
 
     Args:
         events: in the stamp clock.
-        lookup: of ``event_lookup``, for a sensor of the events' size.
+        lookup: of ``event_lookup``; its shape is the sensor's size.
         height: of the grid.
         width: of the grid.
         until_ns: end of the window, in the stamp clock.
@@ -52,31 +52,34 @@ def accumulate(
 
     Returns:
         float32 [3,H,W]: count of ON, count of OFF (both cut at 10 and divided by 10), recency of the last event
-        (1 at the window's end, towards 0 at its start; 0 where none); and the number of events that fell on it.
+        (1 at the window's end, towards 0 at its start; 0 where none); the number of events that fell on it; and
+        the number of events outside the sensor.
     """
     cut = events.between(until_ns - window_ns, until_ns)
     counts = np.zeros((2, height * width), dtype=np.int32)
     last = np.full(height * width, -1, dtype=np.int64)
-    size = (cut.width, cut.height)
-    used = _count(cut.x, cut.y, cut.p, cut.t_ns, lookup, size, until_ns - window_ns, counts, last)
+    x, y = np.require(cut.x, np.uint16, "CW"), np.require(cut.y, np.uint16, "CW")
+    p, t_ns = np.require(cut.p, np.uint8, "CW"), np.require(cut.t_ns, np.int64, "CW")
+    used, outside = _count(x, y, p, t_ns, lookup, until_ns - window_ns, counts, last)
     image = np.zeros((3, height, width), dtype=np.float32)
     _finish(counts, last, SATURATION, window_ns, image.reshape(3, -1))
-    return image, used
+    return image, used, outside
 
 
 @njit(cache=True, nogil=True)
-def _count(x, y, p, t_ns, lookup, size, start_ns, counts, last):
-    used = 0
+def _count(x, y, p, t_ns, lookup, start_ns, counts, last):
+    used, outside = 0, 0
     for i in range(t_ns.shape[0]):
-        if x[i] >= size[0] or y[i] >= size[1]:
+        if x[i] >= lookup.shape[1] or y[i] >= lookup.shape[0]:
+            outside += 1
             continue
-        pixel = lookup[np.int64(y[i]) * size[0] + x[i]]
+        pixel = lookup[y[i], x[i]]
         if pixel < 0:
             continue
         counts[0 if p[i] else 1, pixel] += 1
         last[pixel] = max(last[pixel], t_ns[i] - start_ns)
         used += 1
-    return used
+    return used, outside
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -51,16 +51,14 @@ def points_from(msg: Any) -> Points:
     return Points(xyz, intensity, t_ns, ring)
 
 
-def events_from_points(msg: Any, width: int, height: int) -> Events:
+def events_from_points(msg: Any) -> Events:
     """The events of a PointCloud2 with fields x, y (uint16), t (ns after the header's stamp) and p.
 
-    Args:
-        msg: the cloud.
-        width: of the event camera in pixels.
-        height: of the event camera in pixels.
+    Returns:
+        ``Events``, in time order; width and height are 0, because a cloud does not say how large the sensor is.
 
     Raises:
-        PayloadError: a field is missing, a size does not fit, or an event lies outside the sensor.
+        PayloadError: a field is missing, a size does not fit, or an event's position is no uint16.
     """
     fields = {str(f.name): f for f in reversed(list(msg.fields))}
     missing = [name for name in ("x", "y", "t", "p") if name not in fields]
@@ -69,15 +67,13 @@ def events_from_points(msg: Any, width: int, height: int) -> Events:
     cloud = _structured(msg, {name: fields[name] for name in ("x", "y", "t", "p")})
     with np.errstate(invalid="ignore"):
         columns, rows, t_ns = (_as_integer(cloud[name], np.int64) for name in ("x", "y", "t"))
-    outside = (columns < 0) | (columns >= width) | (rows < 0) | (rows >= height)
+    outside = (columns < 0) | (columns > 0xFFFF) | (rows < 0) | (rows > 0xFFFF)
     if np.any(outside):
-        raise PayloadError(f"{int(outside.sum())} of {len(cloud)} events lie outside the {width} x {height} sensor")
+        raise PayloadError(f"{int(outside.sum())} of {len(cloud)} events have positions beyond 0 to 65535")
     t_ns = t_ns + stamp_ns(msg.header)
     order = slice(None) if np.all(t_ns[1:] >= t_ns[:-1]) else np.argsort(t_ns, kind="stable")
     polarity = (cloud["p"] > 0).astype(np.uint8)
-    return Events(
-        columns.astype(np.uint16)[order], rows.astype(np.uint16)[order], t_ns[order], polarity[order], width, height
-    )
+    return Events(columns.astype(np.uint16)[order], rows.astype(np.uint16)[order], t_ns[order], polarity[order], 0, 0)
 
 
 def _structured(msg: Any, chosen: dict[str, Any]) -> np.ndarray:
