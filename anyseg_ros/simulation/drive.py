@@ -90,7 +90,7 @@ class Drive:
         if world is None:
             from anyseg_ros.simulation.world import World  # needs Open3D, an optional dependency
 
-            world = World(config.seed, config.duration_s)
+            world = World(config.seed, config.duration_s, start_ns=0)
         if surfaces is None:
             from anyseg_ros.simulation import materials as surfaces
         self.world = world

@@ -83,7 +83,7 @@ class EventPixels:
         if coarse:
             spread = _blocks(spread[:, ::2, ::2])
         on, off = np.maximum(bias + spread, 0.08).astype(np.float32)
-        return cls(on, off, float(rng.uniform(2.0, 6.0) if night else rng.uniform(0.2, 1.0)), coarse)
+        return cls(on, off, float(rng.uniform(1.0, 3.0) if night else rng.uniform(0.1, 0.6)), coarse)
 
 
 class EventSimulator:

@@ -92,18 +92,8 @@ def _night(rng: np.random.Generator, direction: np.ndarray, cloud_seed: float) -
     zenith, horizon = 0.4 * glow * tint, glow * tint
     return Light(
         True, direction, moon, zenith, horizon, (0.15 * glow * tint).astype(np.float32),
-        float(rng.uniform(0.0, 1.0)), cloud_seed, float(rng.uniform(1.5, 4.0)), float(rng.uniform(0.6, 1.4)),
+        float(rng.uniform(0.0, 1.0)), cloud_seed, float(rng.uniform(1.0, 2.5)), float(rng.uniform(2.0, 6.0)),
     )  # fmt: skip
-
-
-def sky_radiance(light: Light, directions: np.ndarray) -> np.ndarray:
-    """Radiance of the sky along unit directions float32 [N,3] (world frame), as float32 [N,3]."""
-    out = np.empty((len(directions), 3), np.float32)
-    sky_kernel(
-        np.ascontiguousarray(directions, np.float32), light.zenith, light.horizon, light.sun, light.sun_direction,
-        np.float32(light.clouds), np.float32(light.cloud_seed), out,
-    )  # fmt: skip
-    return out
 
 
 def near_lamps(world, light: Light, world_from_base: np.ndarray, t_ns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +104,9 @@ def near_lamps(world, light: Light, world_from_base: np.ndarray, t_ns: int) -> t
     position = np.asarray(position, np.float32).reshape(-1, 3)
     colour = np.asarray(colour, np.float32).reshape(-1, 3) * np.float32(light.lamp_gain)
     ahead = (world_from_base[:3, 3] + 20.0 * world_from_base[:3, 0]).astype(np.float32)
+    # The beams of the vehicle itself are shaped by the shading kernel.
+    others = np.linalg.norm(position[:, :2] - world_from_base[:2, 3], axis=1) > 4.0
+    position, colour = position[others], colour[others]
     nearest = np.argsort(np.linalg.norm(position - ahead, axis=1), kind="stable")[:MAX_LAMPS]
     return np.ascontiguousarray(position[nearest]), np.ascontiguousarray(colour[nearest])
 
@@ -145,11 +138,17 @@ def shade(
     Returns:
         float32 [N,3].
     """
-    out = sky_radiance(light, directions)
+    directions = np.ascontiguousarray(directions, np.float32)
+    range_m = np.asarray(hits.range_m, np.float32)
+    out = np.empty((len(range_m), 3), np.float32)
+    sky_kernel(
+        range_m, directions, light.zenith, light.horizon, light.sun, light.sun_direction,
+        np.float32(light.clouds), np.float32(light.cloud_seed), out,
+    )  # fmt: skip
     base_from_world = np.linalg.inv(world_from_base).astype(np.float32)
     shade_kernel(
-        np.asarray(hits.range_m, np.float32), np.asarray(hits.class_id), np.asarray(hits.normal, np.float32),
-        np.asarray(hits.position, np.float32), np.asarray(directions, np.float32),
+        range_m, np.asarray(hits.class_id), np.asarray(hits.normal, np.float32),
+        np.asarray(hits.position, np.float32), directions,
         np.asarray(albedo, np.float32), np.asarray(emission, np.float32), np.asarray(sun_visible, np.float32),
         light.sun_direction, light.sun, light.zenith, light.horizon, light.ground,
         lamps[0], lamps[1], np.float32(LAMP_REACH_M), base_from_world, np.float32(light.headlight),

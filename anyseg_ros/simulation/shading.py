@@ -36,10 +36,12 @@ def value_noise(x: float, y: float) -> float:
 
 
 @numba.njit(fastmath=True, cache=True)
-def sky_kernel(directions, zenith, horizon, sun, sun_direction, clouds, cloud_seed, out):
-    """Fill ``out`` float32 [N,3] with the radiance of the sky; see ``light.sky_radiance``."""
+def sky_kernel(range_m, directions, zenith, horizon, sun, sun_direction, clouds, cloud_seed, out):
+    """Fill ``out`` float32 [N,3] where a ray hit nothing; see ``light.shade``."""
     sun_level = (sun[0] + sun[1] + sun[2]) / 3.0
     for k in range(directions.shape[0]):
+        if math.isfinite(range_m[k]):
+            continue
         dx, dy, dz = directions[k, 0], directions[k, 1], directions[k, 2]
         up = max(dz, 0.0)
         blend = (1.0 - up) ** 4
