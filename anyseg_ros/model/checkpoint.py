@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: one safetensors file with the weights and, as JSON in its header, what they are for.
+
+Loading never unpickles. A file that does not fit is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
+
+METADATA_KEY = "anyseg"
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message says what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """What a checkpoint knows about itself.
+
+    Attributes:
+        architecture: the fields of ``AnySegConfig``.
+        classes: class names; the index is the class id.
+        palette: RGB colour per class.
+        modalities: names of the modalities it was trained on.
+        encoding: fingerprint of the sensor encodings that its input must come from.
+        normalisation: modality name -> {"mean": [3], "std": [3]} of the raw encoding's channels.
+        grid: [height, width] of the network's grid in pixels.
+        training: what it was trained on and how.
+        code_version: version of the package that wrote it.
+        miou: subset name -> mIoU in percent on the validation split.
+    """
+
+    architecture: dict
+    classes: list[str]
+    palette: list[list[int]]
+    modalities: list[str]
+    encoding: str
+    normalisation: dict[str, dict[str, list[float]]]
+    grid: list[int]
+    training: dict = field(default_factory=dict)
+    code_version: str = ""
+    miou: dict[str, float] = field(default_factory=dict)
+
+
+def save_checkpoint(path: str | Path, model: AnySeg, meta: CheckpointMeta, half: bool = False) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: file to write.
+        model: its weights, in any precision.
+        meta: its description; ``architecture`` must be the model's.
+        half: store matrices and kernels as float16 (vectors and BatchNorm statistics stay float32).
+
+    Raises:
+        CheckpointError: the description is of another architecture.
+    """
+    if meta.architecture != asdict(model.config):
+        raise CheckpointError(f"metadata describes {meta.architecture}, the model is {asdict(model.config)}")
+    tensors = {name: storable(value, half) for name, value in model.state_dict().items()}
+    header = {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(meta)})}
+    write_atomically(Path(path), tensors, header)
+
+
+def storable(value: Tensor, half: bool) -> Tensor:
+    """A contiguous CPU copy of a tensor in its storage precision."""
+    value = value.detach().cpu()
+    if half and value.is_floating_point() and value.dim() > 1:
+        value = value.to(torch.float16)
+    return value.contiguous().clone()
+
+
+def write_atomically(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file beside its place and move it there, so that no reader sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, header)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the header's metadata of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, empty or no safetensors file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; give the path of a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is no readable safetensors file ({error}); expected an anyseg checkpoint"
+        ) from error
+
+
+def load_checkpoint(path: str | Path, encoding: str | None = None) -> tuple[AnySeg, CheckpointMeta]:
+    """Read a checkpoint into a float32 model in evaluation mode.
+
+    Args:
+        path: the file.
+        encoding: fingerprint of the encodings at hand; None to not compare.
+
+    Raises:
+        CheckpointError: the file is not a checkpoint of ours, its tensors do not fit its architecture, or it was
+            trained on other encodings.
+    """
+    tensors, header = read_safetensors(path)
+    meta = parse_meta(path, header)
+    if encoding is not None and meta.encoding != encoding:
+        raise CheckpointError(
+            f"{path} was trained on sensor encodings {meta.encoding or '(none)'}, this code makes {encoding}; "
+            "use the checkpoint that came with this version, or train again"
+        )
+    try:
+        model = AnySeg(AnySegConfig(**meta.architecture))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} names an architecture that cannot be built: {error}") from error
+    check_tensors(path, tensors, model.state_dict())
+    model.load_state_dict(tensors)
+    return model.eval(), meta
+
+
+def parse_meta(path: str | Path, header: dict[str, str]) -> CheckpointMeta:
+    """The description in a file's header.
+
+    Raises:
+        CheckpointError: it is missing, broken, of another format, or incomplete.
+    """
+    if METADATA_KEY not in header:
+        raise CheckpointError(f"{path} has no '{METADATA_KEY}' metadata; expected a checkpoint saved by anyseg-train")
+    try:
+        values = dict(json.loads(header[METADATA_KEY]))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} has broken metadata: {error}") from error
+    found = values.pop("format", None)
+    if found != FORMAT:
+        raise CheckpointError(f"{path} has checkpoint format {found}, this code reads format {FORMAT}")
+    known = {f.name for f in fields(CheckpointMeta)}
+    if set(values) != known:
+        raise CheckpointError(
+            f"{path} has metadata fields {sorted(values)}; expected {sorted(known)}; save it again with this version"
+        )
+    return CheckpointMeta(**values)
+
+
+def check_tensors(path: str | Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        CheckpointError: names the first tensor that is missing, not expected or of another shape.
+    """
+    for name, value in expected.items():
+        if name not in found:
+            raise CheckpointError(
+                f"{path} lacks tensor '{name}' of shape {tuple(value.shape)} that its architecture has"
+            )
+        if found[name].shape != value.shape:
+            raise CheckpointError(
+                f"{path}: tensor '{name}' has shape {tuple(found[name].shape)}, "
+                f"its architecture expects {tuple(value.shape)}"
+            )
+    for name in found:
+        if name not in expected:
+            raise CheckpointError(f"{path} holds tensor '{name}' that its architecture does not have")

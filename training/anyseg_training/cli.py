@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``anyseg-train``: pack, teacher, student, evaluate, export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import anyseg_ros
+from anyseg_ros.model.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
+from anyseg_training.config import Recipe, load_recipe, save_recipe
+from anyseg_training.data import Normaliser, Pack, PackError, TrainingBatches
+from anyseg_training.evaluate import evaluate, markdown
+from anyseg_training.fit import Trainer
+from anyseg_training.pack import make_pack
+from anyseg_training.state import read_average
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def grid_from(text: str) -> tuple[int, int]:
+    """``160x288`` -> (160, 288).
+
+    Raises:
+        argparse.ArgumentTypeError: it is not HEIGHTxWIDTH.
+    """
+    try:
+        height, width = (int(part) for part in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no grid; write HEIGHTxWIDTH, such as 160x288") from None
+    return height, width
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser("anyseg-train", description="Train and score the anymodal segmentor.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    pack = commands.add_parser("pack", help="encode a dataset in the MUSES layout for training")
+    pack.add_argument("--data", type=Path, required=True, help="dataset folder")
+    pack.add_argument("--split", default="train")
+    pack.add_argument("--grid", type=grid_from, default=(160, 288), metavar="HxW", help="network grid (160x288)")
+    pack.add_argument("--out", type=Path, required=True, help="folder of the pack; resumed when unfinished")
+    pack.add_argument("--workers", type=int, default=2)
+    pack.set_defaults(run=run_pack)
+
+    for name, text in (("teacher", "train on all modalities"), ("student", "train with modalities missing")):
+        train = commands.add_parser(name, help=text)
+        train.add_argument("--pack", type=Path, required=True, help="packed training set")
+        train.add_argument("--recipe", type=Path, help="YAML, see config/training")
+        train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="changes to the recipe")
+        train.add_argument("--out", type=Path, required=True, help="folder of the run; resumed when it holds a state")
+        train.add_argument("--time-budget-minutes", type=float, help="stop (resumable) after this time")
+        train.add_argument("--init", type=Path, help="checkpoint to start from (default: fresh weights)")
+        if name == "student":
+            train.add_argument("--teacher", type=Path, help="checkpoint to distil from (needed if mad_weight > 0)")
+        train.set_defaults(run=run_train, teacher=None)
+
+    score = commands.add_parser("evaluate", help="score every subset of modalities")
+    score.add_argument("--checkpoint", type=Path, required=True)
+    score.add_argument("--pack", type=Path, required=True, help="packed split to score")
+    score.add_argument("--train-pack", type=Path, required=True, help="packed training set, for the prior to beat")
+    score.add_argument("--out", type=Path, required=True, help="writes OUT.json and OUT.md")
+    score.set_defaults(run=run_evaluate)
+
+    export = commands.add_parser("export", help="the checkpoint that ships: float16, with its scores inside")
+    export.add_argument("--checkpoint", type=Path, required=True)
+    export.add_argument("--scores", type=Path, required=True, help="JSON that 'evaluate' wrote")
+    export.add_argument("--out", type=Path, required=True)
+    export.set_defaults(run=run_export)
+    return parser
+
+
+def run_pack(args: argparse.Namespace) -> None:
+    """``anyseg-train pack``."""
+    counts = make_pack(args.data, args.split, args.grid, args.out, args.workers)
+    print(f"{args.out}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """``anyseg-train teacher`` and ``student``."""
+    recipe = load_recipe(args.recipe, args.set)
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    pack = Pack(args.pack)
+    teacher = fitting(args.teacher, pack) if args.teacher else None
+    if args.command == "student" and recipe.mad_weight > 0 and teacher is None:
+        raise ValueError("the recipe distils (mad_weight > 0); give --teacher CHECKPOINT or --set mad_weight=0")
+    torch.manual_seed(recipe.seed)
+    model = AnySeg(AnySegConfig(len(pack.index["classes"]), recipe.backbone, recipe.head_width))
+    if args.init:
+        model.load_state_dict(fitting(args.init, pack, model.config).state_dict())
+    normaliser = Normaliser(pack.modalities, pack.normalisation)
+    batches = TrainingBatches(pack, normaliser, recipe.batch, recipe.zoom_max, recipe.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_recipe(recipe, args.out / "recipe.yaml")
+    outcome = Trainer(model, recipe, batches, pack.index["class_pixels"], teacher).run(
+        args.out, args.time_budget_minutes
+    )
+    model.load_state_dict(read_average(args.out / "state.safetensors"))
+    save_checkpoint(args.out / CHECKPOINT, model, describe(model, pack, recipe, args.command, outcome.step))
+    state = "finished" if outcome.finished else "stopped, resumable"
+    print(f"{args.out / CHECKPOINT}: step {outcome.step} of {recipe.steps}, {state}")
+
+
+def fitting(path: Path, pack: Pack, config: AnySegConfig | None = None) -> AnySeg:
+    """A checkpoint's model for use with a pack.
+
+    Raises:
+        PackError: its encodings, normalisation or classes are not the pack's, or it is not of ``config``.
+    """
+    model, meta = load_checkpoint(path, pack.index["encoding"])
+    if meta.normalisation != pack.normalisation or meta.classes != pack.index["classes"]:
+        raise PackError(f"{path} has other normalisation or classes than {pack.root}; train both from the same pack")
+    if config is not None and model.config != config:
+        raise PackError(f"{path} is {model.config}, the recipe wants {config}")
+    return model
+
+
+def describe(model: AnySeg, pack: Pack, recipe: Recipe, role: str, step: int) -> CheckpointMeta:
+    """The description that goes with a trained model."""
+    samples = pack.samples
+    training = {
+        "role": role,
+        "step": step,
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "samples": len(samples),
+        "drives": len({s["drive"] for s in samples}),
+        "augmentation": "flip, zoom, camera photometry, event and point thinning",
+    }
+    return CheckpointMeta(
+        asdict(model.config), pack.index["classes"], pack.index["palette"], pack.modalities, pack.index["encoding"],
+        pack.normalisation, list(pack.grid), training, anyseg_ros.__version__,
+    )  # fmt: skip
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """``anyseg-train evaluate``."""
+    pack = Pack(args.pack)
+    model, meta = load_checkpoint(args.checkpoint, pack.index["encoding"])
+    normaliser = Normaliser(pack.modalities, meta.normalisation)
+    result = evaluate(model, pack, normaliser, np.asarray(Pack(args.train_pack).prior))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.with_suffix(".json").write_text(json.dumps(result))
+    args.out.with_suffix(".md").write_text(markdown(result))
+    print(markdown(result))
+
+
+def run_export(args: argparse.Namespace) -> None:
+    """``anyseg-train export``."""
+    model, meta = load_checkpoint(args.checkpoint)
+    scores = json.loads(args.scores.read_text())
+    miou = {name: round(value, 2) for name, value in scores["miou"].items()}
+    save_checkpoint(args.out, model, CheckpointMeta(**(asdict(meta) | {"miou": miou})), half=True)
+    print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB, mIoU {miou}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; bad input ends with a sentence and status 2."""
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"anyseg-train {args.command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

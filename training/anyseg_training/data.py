@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A packed set: encoded samples as memory-mapped arrays, and the batches that training draws from them.
+
+A pack is a folder: ``index.json`` (what the samples are), per modality ``<name>.npy`` [N,3,H,W] (camera uint8, the
+others float16), ``labels.npy`` uint8 [N,H,W], ``present.npy`` bool [N,M], ``prior.npy`` uint8 [H,W] (each position's
+most frequent class).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anyseg_training.augment import augment
+
+INDEX = "index.json"
+
+
+class PackError(ValueError):
+    """A packed set cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees.
+
+    Attributes:
+        images: float32 [B,M,3,H,W], normalised.
+        labels: int64 [B,H,W], 255 unlabelled.
+        present: bool [B,M], what the pack holds of each sample.
+    """
+
+    images: Tensor
+    labels: Tensor
+    present: Tensor
+
+
+class Pack:
+    """A packed set, opened for reading.
+
+    Attributes:
+        root: its folder.
+        index: the parsed ``index.json``.
+        modalities: names, in the order of the stack.
+        grid: (height, width).
+        samples: list of dicts with scene, drive, weather, time_of_day.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        """Open a pack.
+
+        Raises:
+            PackError: the folder is no finished pack.
+        """
+        self.root = Path(root)
+        if not (self.root / INDEX).is_file():
+            raise PackError(f"{self.root} holds no {INDEX}; make the pack with 'anyseg-train pack' and let it finish")
+        self.index = json.loads((self.root / INDEX).read_text())
+        self.modalities: list[str] = self.index["modalities"]
+        self.grid: tuple[int, int] = tuple(self.index["grid"])
+        self.samples: list[dict] = self.index["samples"]
+        self.labels = np.load(self.root / "labels.npy", mmap_mode="r")
+        self.present = np.load(self.root / "present.npy")
+        self.prior = np.load(self.root / "prior.npy")
+        self.arrays = {name: np.load(self.root / f"{name}.npy", mmap_mode="r") for name in self.modalities}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def normalisation(self) -> dict[str, dict[str, list[float]]]:
+        """Per modality mean and std of the raw channels, over this set."""
+        return self.index["normalisation"]
+
+    def raw(self, i: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Sample i: modality name -> raw float32 [3,H,W], and labels uint8 [H,W]."""
+        images = {name: decoded(array[i]) for name, array in self.arrays.items()}
+        return images, np.asarray(self.labels[i])
+
+
+def decoded(stored: np.ndarray) -> np.ndarray:
+    """Stored form -> raw float32."""
+    if stored.dtype == np.uint8:
+        return stored.astype(np.float32) / np.float32(255.0)
+    return stored.astype(np.float32)
+
+
+class Normaliser:
+    """(x - mean) / std per modality and channel."""
+
+    def __init__(self, modalities: list[str], normalisation: dict[str, dict[str, list[float]]]) -> None:
+        def table(key: str) -> np.ndarray:
+            return np.array([normalisation[name][key] for name in modalities], np.float32)[:, :, None, None]
+
+        self.modalities = modalities
+        self.mean = table("mean")
+        self.scale = 1.0 / table("std")
+
+    def __call__(self, images: dict[str, np.ndarray]) -> np.ndarray:
+        """Modality name -> raw [3,H,W] becomes a stack float32 [M,3,H,W]."""
+        return (np.stack([images[name] for name in self.modalities]) - self.mean) * self.scale
+
+
+class TrainingBatches:
+    """Batches as a pure function of the step, so that a resumed run sees what an uninterrupted one would."""
+
+    def __init__(self, pack: Pack, normaliser: Normaliser, batch: int, zoom_max: float, seed: int) -> None:
+        if len(pack) == 0:
+            raise PackError(f"{pack.root} holds no samples")
+        self.pack = pack
+        self.normaliser = normaliser
+        self.batch = batch
+        self.zoom_max = zoom_max
+        self.seed = seed
+        self._epoch = -1
+        self._order = np.empty(0, np.intp)
+
+    def sample_index(self, draw: int) -> int:
+        """The pack's index of the draw-th sample: every epoch is a fresh permutation."""
+        epoch, position = divmod(draw, len(self.pack))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.pack))
+        return int(self._order[position])
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        stacks, labels, present = [], [], []
+        for draw in range(step * self.batch, (step + 1) * self.batch):
+            i = self.sample_index(draw)
+            images, label = self.pack.raw(i)
+            images, label = augment(images, label, self.zoom_max, np.random.default_rng([self.seed, 2, draw]))
+            stacks.append(self.normaliser(images))
+            labels.append(label)
+            present.append(self.pack.present[i])
+        return Batch(
+            torch.from_numpy(np.stack(stacks)),
+            torch.from_numpy(np.stack(labels)).long(),
+            torch.from_numpy(np.stack(present)),
+        )
+
+
+def draw_subset(present: Tensor, generator: torch.Generator) -> Tensor:
+    """Anymodal dropout: per sample n uniform in 1..M', then a uniform subset of n of its M' present modalities.
+
+    Args:
+        present: bool [B,M], at least one per sample.
+        generator: source of randomness.
+
+    Returns:
+        bool [B,M], a non-empty subset of ``present`` in every row.
+    """
+    count = present.sum(1)
+    wanted = (torch.rand(len(present), generator=generator) * count).long() + 1
+    noise = torch.rand(present.shape, generator=generator).masked_fill(~present, 2.0)
+    rank = noise.argsort(1).argsort(1)
+    return (rank < wanted[:, None]) & present

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the MUSES folder layout (https://muses.ethz.ch), which the simulator writes too, into measurements."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+
+from anyseg_ros.modality import Modality
+from anyseg_ros.sensors.rig import Rig, rig_from_muses_calib
+from anyseg_ros.types import Events, Measurement, Points
+
+# Intensities of the lidar files are 0..255.
+LIDAR_INTENSITY_SCALE = 1.0 / 255.0
+# The event camera of MUSES is a Gen4 HD sensor; its frame camera has 1920 x 1080 pixels.
+MUSES_CAMERA_SIZE = (1920, 1080)
+MUSES_EVENT_SIZE = (1280, 720)
+# Event times count as being in the clock of the frame camera when the window lies this close to its exposure.
+SAME_CLOCK_US = 1_000_000
+
+
+class DatasetError(ValueError):
+    """A dataset's file is missing or broken; the message names it."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One entry of meta.json."""
+
+    name: str
+    split: str
+    weather: str
+    time_of_day: str
+    exposure_end_us: int
+
+    @property
+    def drive(self) -> str:
+        """The recording that it belongs to: the part of its name before ``_frame``."""
+        return self.name.split("_frame")[0]
+
+    def file(self, root: Path, folder: str, suffix: str) -> Path:
+        """``<folder>/<split>/<weather>/<time of day>/<scene>_<suffix>``."""
+        return root / folder / self.split / self.weather / self.time_of_day / f"{self.name}_{suffix}"
+
+
+def read_scenes(root: Path, split: str) -> list[Scene]:
+    """The scenes of a split, sorted by name.
+
+    Raises:
+        DatasetError: meta.json is missing, or has nothing of that split.
+    """
+    path = root / "meta.json"
+    if not path.is_file():
+        raise DatasetError(f"{root} holds no meta.json; expected a folder in the layout of MUSES")
+    meta = json.loads(path.read_text())
+    scenes = [
+        Scene(
+            name,
+            entry["split"],
+            entry["weather"],
+            entry["time_of_day"],
+            int(entry.get("frame_camera_exposure_end_timestamp_us") or 0),
+        )
+        for name, entry in sorted(meta.items())
+        if entry["split"] == split
+    ]
+    if not scenes:
+        found = sorted({entry["split"] for entry in meta.values()})
+        raise DatasetError(f"{path} has no scene of split '{split}'; it has {', '.join(found) or 'none at all'}")
+    return scenes
+
+
+def read_rig(root: Path, scene: Scene) -> Rig:
+    """The rig of a dataset; the image size is that of a scene's picture.
+
+    Raises:
+        DatasetError: calib.json or the picture is missing.
+    """
+    path = root / "calib.json"
+    if not path.is_file():
+        raise DatasetError(f"{root} holds no calib.json; expected a folder in the layout of MUSES")
+    calib = json.loads(path.read_text())
+    height, width = read_image(scene.file(root, "frame_camera", "frame_camera.png")).shape[:2]
+    event_size = MUSES_EVENT_SIZE
+    if (width, height) != MUSES_CAMERA_SIZE:
+        K = np.asarray(calib["intrinsics"]["event"]["K"])
+        event_size = (round(2 * K[0, 2] + 1), round(2 * K[1, 2] + 1))
+    rig = rig_from_muses_calib(calib, camera_size=(width, height), event_size=event_size)
+    sensors = tuple(
+        replace(s, intensity_scale=LIDAR_INTENSITY_SCALE) if s.modality is Modality.LIDAR else s for s in rig.sensors
+    )
+    return replace(rig, sensors=sensors)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 [H,W,3] RGB.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DatasetError(f"{path} is missing or no readable image")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def read_labels(root: Path, scene: Scene) -> np.ndarray:
+    """uint8 [H,W] trainIds, 255 unlabelled.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    path = scene.file(root, "gt_semantic", "gt_labelTrainIds.png")
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.dtype != np.uint8 or labels.ndim != 2:
+        raise DatasetError(f"{path} is missing or no 8-bit grey image")
+    return labels
+
+
+def read_points(path: Path) -> Points:
+    """A lidar file: float64 [N,6] = x, y, z, intensity 0..255, ring, time.
+
+    Raises:
+        DatasetError: it is missing or its size is no multiple of a point's.
+    """
+    if not path.is_file() or path.stat().st_size % 48:
+        raise DatasetError(f"{path} is missing or its size is no multiple of 48 bytes (six float64 per point)")
+    table = np.fromfile(path, np.float64).reshape(-1, 6)
+    return Points(table[:, :3].astype(np.float32), table[:, 3].astype(np.float32), ring=table[:, 4].astype(np.uint16))
+
+
+def read_events(path: Path, size: tuple[int, int], exposure_end_us: int) -> tuple[Events, int]:
+    """An event file in DSEC's layout, and the reference time that ends its window.
+
+    The reference is the end of the picture's exposure where both clocks agree, else the last event.
+
+    Raises:
+        DatasetError: it is missing or lacks a column.
+    """
+    try:
+        with h5py.File(path) as file:
+            x, y, t_us, p = (file["events"][name][:] for name in ("x", "y", "t", "p"))
+            offset_us = int(file["t_offset"][()]) if "t_offset" in file else 0
+    except (OSError, KeyError) as error:
+        raise DatasetError(f"{path} is missing or no event file with events/x, y, t, p ({error})") from error
+    width, height = size
+    inside = (x < width) & (y < height)
+    t_ns = (t_us[inside].astype(np.int64) + offset_us) * 1000
+    events = Events(x[inside].astype(np.uint16), y[inside].astype(np.uint16), t_ns, p[inside].astype(np.uint8), *size)
+    last_us = int(t_ns[-1]) // 1000 if len(t_ns) else offset_us
+    same_clock = abs(exposure_end_us - last_us) < SAME_CLOCK_US
+    return events, (exposure_end_us if same_clock else last_us) * 1000
+
+
+def read_measurements(root: Path, scene: Scene, rig: Rig) -> tuple[dict[str, Measurement], int]:
+    """The measurements of a scene by sensor name, and the reference time in ns.
+
+    Raises:
+        DatasetError: a file is missing or broken.
+    """
+    model = rig.sensor("event").model
+    events, reference_ns = read_events(
+        scene.file(root, "event_camera", "event_camera.h5"), (model.width, model.height), scene.exposure_end_us
+    )
+    payloads = {
+        "camera": read_image(scene.file(root, "frame_camera", "frame_camera.png")),
+        "lidar": read_points(scene.file(root, "lidar", "lidar.bin")),
+        "event": events,
+    }
+    measurements = {
+        name: Measurement(name, rig.sensor(name).modality, reference_ns, payload) for name, payload in payloads.items()
+    }
+    return measurements, reference_ns

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a training run on disk: one safetensors file, replaced atomically; nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anyseg_ros.model.checkpoint import CheckpointError, read_safetensors, write_atomically
+from anyseg_ros.model.segmentor import AnySeg
+from anyseg_training.config import Recipe
+
+# What may differ between the run that saved a state and the one that resumes it.
+FREE_TO_CHANGE = ("save_minutes", "threads")
+
+
+@dataclass
+class TrainingState:
+    """Everything a step changes. Randomness needs no state: it is a function of seed and step.
+
+    Attributes:
+        model: the network being trained.
+        optimizer: AdamW.
+        average: exponential moving average of the model's state dict.
+        step: steps done.
+    """
+
+    model: AnySeg
+    optimizer: torch.optim.AdamW
+    average: dict[str, Tensor]
+    step: int
+
+
+def comparable(recipe: Recipe) -> dict:
+    """The part of a recipe that a resumed run must share."""
+    return json.loads(json.dumps({k: v for k, v in asdict(recipe).items() if k not in FREE_TO_CHANGE}))
+
+
+def save_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
+    """Write model, average, optimizer moments, step and recipe."""
+    tensors = {f"model/{k}": v.detach().clone().contiguous() for k, v in state.model.state_dict().items()}
+    tensors |= {f"average/{k}": v.clone().contiguous() for k, v in state.average.items()}
+    for name, parameter in state.model.named_parameters():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{key}/{name}"] = value.clone().contiguous()
+    header = {"step": str(state.step), "recipe": json.dumps(comparable(recipe))}
+    write_atomically(path, tensors, header)
+
+
+def load_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
+    """Read a state in place.
+
+    Raises:
+        CheckpointError: the file is no training state, or of another recipe; the message names the first difference.
+    """
+    tensors, header = read_safetensors(path)
+    if "step" not in header or "recipe" not in header:
+        raise CheckpointError(f"{path} is no training state; remove it or choose another output folder")
+    saved, wanted = json.loads(header["recipe"]), comparable(recipe)
+    for name in wanted:
+        if saved.get(name) != wanted[name]:
+            raise CheckpointError(
+                f"{path} was saved with {name} = {saved.get(name)!r}, this run has {wanted[name]!r}; "
+                "resume with the same recipe or choose another output folder"
+            )
+    state.model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
+    for name, value in state.average.items():
+        value.copy_(tensors[f"average/{name}"])
+    for name, parameter in state.model.named_parameters():
+        prefix = "optimizer/{}/" + name
+        keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if prefix.format(k) in tensors]
+        if keys:
+            state.optimizer.state[parameter] = {k: tensors[prefix.format(k)].clone() for k in keys}
+    state.step = int(header["step"])
+
+
+def read_average(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a saved state.
+
+    Raises:
+        CheckpointError: the file is no training state.
+    """
+    tensors, _ = read_safetensors(path)
+    average = {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
+    if not average:
+        raise CheckpointError(f"{path} holds no averaged weights; expected a training state")
+    return average
