@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``now`` is: the steady clock when live, /clock under ``use_sim_time``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.node import Node
+
+# A simulator's clock moves in steps; only a step that no running clock makes counts as a jump forward.
+_FORWARD_JUMP = Duration(seconds=1)
+_BACKWARD_JUMP = Duration(nanoseconds=-1)
+
+
+class NodeClock:
+    """The ``now`` of a node's synchroniser in integer nanoseconds.
+
+    Live it is the steady clock: no daylight saving, no NTP step can age a sensor. Under ``use_sim_time`` it is
+    /clock, so that a paused bag ages nothing; it is 0 until the first /clock message.
+    """
+
+    def __init__(self, node: Node, on_jump: Callable[[str], None]) -> None:
+        self._clock = node.get_clock()
+        self._on_jump = on_jump
+        # The clock holds only a weak reference to the handler.
+        self._handler = self._clock.create_jump_callback(
+            JumpThreshold(min_forward=_FORWARD_JUMP, min_backward=_BACKWARD_JUMP, on_clock_change=True),
+            post_callback=self._jumped,
+        )
+
+    @property
+    def simulated(self) -> bool:
+        """Whether time comes from /clock."""
+        return bool(self._clock.ros_time_is_active)
+
+    def now_ns(self) -> int:
+        """The current time; only differences have a meaning when live."""
+        return int(self._clock.now().nanoseconds) if self.simulated else time.monotonic_ns()
+
+    def _jumped(self, jump: object) -> None:
+        if self.simulated:
+            seconds = jump.delta.nanoseconds / 1e9  # type: ignore[attr-defined]
+            self._on_jump(f"the clock jumped by {seconds:+.3f} s")
+        else:
+            self._on_jump("the clock changed")

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the worker thread does with one frame set: encode, infer, publish, account for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from anyseg_ros.nodes.episodes import Episodes, Latencies
+from anyseg_ros.nodes.outputs import Outputs
+from anyseg_ros.pipeline import Pipeline
+from anyseg_ros.sensors.rig import Rig
+from anyseg_ros.types import FrameSet, Segmentation
+
+
+@dataclass(frozen=True)
+class LastOutput:
+    """The most recent output.
+
+    Attributes:
+        stamp_ns: its stamp.
+        subset: modalities used, such as ``CEL``.
+        reference: the reference sensor.
+        published_ns: the node's clock when it went out.
+        confidence: mean over labelled pixels.
+    """
+
+    stamp_ns: int
+    subset: str
+    reference: str
+    published_ns: int
+    confidence: float
+
+
+class FrameProcessor:
+    """Runs in the worker thread; other threads read ``last``, ``counters`` and ``latencies``.
+
+    Args:
+        build: makes a pipeline for a rig (also later, when the calibration changed).
+        rig: the rig to start with.
+        outputs: where results go.
+        now_ns: the node's clock.
+        episodes: troubles are told here.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Rig], Pipeline],
+        rig: Rig,
+        outputs: Outputs,
+        now_ns: Callable[[], int],
+        episodes: Episodes,
+    ) -> None:
+        self._build = build
+        self._outputs = outputs
+        self._now_ns = now_ns
+        self._episodes = episodes
+        self._lock = threading.Lock()
+        self._next_rig: Rig | None = None
+        self._forget = False
+        self.pipeline = build(rig)
+        self.latencies = Latencies()
+        self.counters: Counter[str] = Counter()
+        self.last: LastOutput | None = None
+
+    def recalibrate(self, rig: Rig) -> None:
+        """Uses another calibration from the next frame on."""
+        with self._lock:
+            self._next_rig = rig
+
+    def reset(self) -> None:
+        """Forgets what earlier frames looked like, as after a jump of the clock."""
+        with self._lock:
+            self._forget = True
+
+    def __call__(self, frame_set: FrameSet) -> None:
+        """Answers one frame set."""
+        self._take_over_changes()
+        started_ns = self._now_ns()
+        stack = self.pipeline.encode(frame_set)
+        self._tell_problems(stack.problems, set(stack.sensors))
+        if not stack.sensors:
+            self.counters["nothing_left"] += 1
+            self._episodes.report("output", "no payload of the last frame set could be used; nothing is published")
+            return
+        segmentation = self.pipeline.segment(stack, frame_set)
+        begin = time.perf_counter_ns()
+        sized = self._outputs.publish_labels(self.pipeline, segmentation)
+        published_ns = self._now_ns()
+        stages = {
+            "wait": frame_set.closed_ns - frame_set.due_ns,
+            "queue": started_ns - frame_set.closed_ns,
+            **segmentation.stage_ns,
+            "publish": time.perf_counter_ns() - begin,
+            "total": published_ns - frame_set.due_ns,
+        }
+        self._account(frame_set, segmentation, stages, published_ns)
+        self._outputs.publish_on_demand(self.pipeline, frame_set, stack, segmentation, sized)
+
+    def _take_over_changes(self) -> None:
+        with self._lock:
+            rig, self._next_rig = self._next_rig, None
+            forget, self._forget = self._forget, False
+        if rig is not None:
+            self.pipeline = self._build(rig)
+        elif forget:
+            self.pipeline.reset()
+
+    def _tell_problems(self, problems: dict[str, str], used: set[str]) -> None:
+        for name, sentence in problems.items():
+            self.counters[f"turned_down.{name}"] += 1
+            self._episodes.report(f"payload of {name}", f"a payload of '{name}' is not used: {sentence}")
+        for name in used:
+            self._episodes.clear(f"payload of {name}")
+
+    def _account(
+        self, frame_set: FrameSet, segmentation: Segmentation, stages: dict[str, int], published_ns: int
+    ) -> None:
+        labelled = segmentation.confidence[segmentation.confidence > 0]
+        confidence = float(labelled.mean()) if labelled.size else 0.0
+        self.counters["frames_out"] += 1
+        self.latencies.add(stages)
+        self.last = LastOutput(
+            segmentation.stamp_ns, segmentation.subset, frame_set.reference, published_ns, confidence
+        )
+        self._episodes.clear("output")
+        self._outputs.publish_status(segmentation, self._status(frame_set, segmentation, stages))
+
+    def _status(self, frame_set: FrameSet, segmentation: Segmentation, stages: dict[str, int]) -> dict[str, Any]:
+        last = self.last
+        assert last is not None
+        return {
+            "stamp_ns": last.stamp_ns,
+            "subset": last.subset,
+            "reference": last.reference,
+            "due_ns": frame_set.due_ns,
+            "closed_ns": frame_set.closed_ns,
+            "published_ns": last.published_ns,
+            "confidence": last.confidence,
+            **{f"absent.{name}": why.value for name, why in segmentation.absent.items()},
+            **{f"skew_ms.{name}": skew / 1e6 for name, skew in frame_set.skew_ns.items()},
+            **{f"stage_ms.{stage}": duration / 1e6 for stage, duration in stages.items()},
+        }

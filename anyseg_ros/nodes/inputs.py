@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The segmentor's subscriptions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import message_filters
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+from anyseg_ros.modality import Modality
+from anyseg_ros.nodes import conversions, qos
+from anyseg_ros.nodes.parameters import ParameterError, SegmentorParameters
+from anyseg_ros.sensors.rig import Rig, Sensor
+
+EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
+_TOPICS = {Modality.CAMERA: "camera", Modality.DEPTH: "depth", Modality.EVENT: "events", Modality.LIDAR: "lidar"}
+
+
+def input_topics(rig: Rig) -> dict[str, str]:
+    """Topic by sensor name: ``~/input/camera`` and so on; ``~/input/<name>`` where a modality has several sensors."""
+    sensors = Counter(sensor.modality for sensor in rig.sensors)
+    return {s.name: f"~/input/{_TOPICS[s.modality] if sensors[s.modality] == 1 else s.name}" for s in rig.sensors}
+
+
+def message_type_of(node: Node, sensor: Sensor, topic: str, settings: SegmentorParameters) -> type:
+    """The message type that a sensor is listened to with.
+
+    Raises:
+        ParameterError: event packets are asked for, and event_camera_msgs is not installed.
+    """
+    if sensor.modality is Modality.EVENT:
+        packet = conversions.message_type(EVENT_PACKET)
+        if settings.event_type == "packet" and packet is None:
+            raise ParameterError(
+                "parameter 'event_type' is 'packet', but event_camera_msgs is not installed; "
+                "install it, or publish events as PointCloud2 (x, y, t, p) and set event_type to points"
+            )
+        return packet if packet is not None and settings.event_type != "points" else PointCloud2
+    if sensor.modality is Modality.LIDAR:
+        return PointCloud2
+    by_name = node.resolve_topic_name(topic).endswith("/compressed")
+    compressed = settings.camera_type == "compressed" or (settings.camera_type == "auto" and by_name)
+    return CompressedImage if compressed and sensor.modality is Modality.CAMERA else Image
+
+
+class Inputs:
+    """Subscribes to every sensor of a rig and to the CameraInfo of those that have a camera model.
+
+    Args:
+        node: the node.
+        rig: the sensors.
+        settings: says which message types are expected.
+        on_message: takes (sensor, message).
+        on_camera_info: takes (sensor, message).
+
+    Raises:
+        ParameterError: as ``message_type_of``.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        rig: Rig,
+        settings: SegmentorParameters,
+        on_message: Callable[[Sensor, Any], None],
+        on_camera_info: Callable[[Sensor, CameraInfo], None],
+    ) -> None:
+        self._node = node
+        self._filters = []
+        for sensor in rig.sensors:
+            topic = input_topics(rig)[sensor.name]
+            profile = qos.sensor_data(qos.EVENT_DEPTH if sensor.modality is Modality.EVENT else qos.SENSOR_DEPTH)
+            self._subscribe(message_type_of(node, sensor, topic, settings), topic, profile, on_message, sensor)
+            if sensor.model is not None:
+                self._subscribe(CameraInfo, f"{topic}_info", qos.sensor_data(), on_camera_info, sensor)
+
+    def close(self) -> None:
+        """Ends all subscriptions."""
+        for subscriber in self._filters:
+            self._node.destroy_subscription(subscriber.sub)
+        self._filters.clear()
+
+    def _subscribe(self, kind: type, topic: str, profile: Any, callback: Callable[..., None], sensor: Sensor) -> None:
+        options = {"qos_profile": profile, "qos_overriding_options": qos.overridable()}
+        subscriber = message_filters.Subscriber(self._node, kind, topic, **options)
+        subscriber.registerCallback(lambda msg: callback(sensor, msg))
+        self._filters.append(subscriber)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records what a segmentor says, with the time at which it was received.
+
+Writes into the folder ``out``:
+    labels/<stamp_ns>.png      label image, mono8
+    frames.jsonl               one line per label image: stamp_ns, received_ns (steady clock, shared by all processes
+                               of a machine), received_wall_ns, frame_id, height, width, file
+    status.jsonl               one line per ~/output/status: stamp_ns, received_ns, values
+    diagnostics.jsonl          one line per /diagnostics message: stamp_ns, received_ns, statuses
+
+Run it with ``python -m anyseg_ros.nodes.recorder_node --ros-args -p out:=out/recording``; it listens to
+``segmentor/output/labels`` and ``segmentor/output/status`` (remap them for another name).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from anyseg_ros.nodes import conversions, parameters, qos, runner
+
+# Nothing may be missed while a picture is written.
+_DEPTH = 200
+
+
+class RecorderNode(Node):
+    """Subscribes to labels, status and diagnostics, and writes them down."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder")
+        parameters.declare(self, parameters.RecorderParameters)
+        self._settings = parameters.read(self, parameters.RecorderParameters)
+        self._out = Path(self._settings.out).expanduser()
+        (self._out / "labels").mkdir(parents=True, exist_ok=True)
+        self._files = {name: (self._out / f"{name}.jsonl").open("w") for name in ("frames", "status", "diagnostics")}
+        self._last_ns: int | None = None
+        self.frames = 0
+        self.create_subscription(Image, "segmentor/output/labels", self._on_labels, qos.reliable(_DEPTH))
+        self.create_subscription(DiagnosticArray, "segmentor/output/status", self._on_status, qos.reliable(_DEPTH))
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.reliable(_DEPTH))
+        if self._settings.idle_s > 0:
+            self.create_timer(0.2, self._end_when_idle)
+        self.get_logger().info(f"recording to {self._out}")
+
+    def destroy_node(self) -> None:
+        """Closes the files."""
+        for file in self._files.values():
+            file.close()
+        super().destroy_node()
+
+    def _write(self, name: str, row: dict[str, Any]) -> None:
+        self._files[name].write(json.dumps(row) + "\n")
+        self._files[name].flush()
+
+    def _on_labels(self, msg: Image) -> None:
+        received_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        stamp_ns = conversions.stamp_ns(msg.header)
+        file = f"labels/{stamp_ns}.png"
+        cv2.imwrite(str(self._out / file), conversions.labels_from(msg), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        self._last_ns = received_ns
+        self.frames += 1
+        row = {"stamp_ns": stamp_ns, "received_ns": received_ns, "received_wall_ns": wall_ns, "file": file}
+        self._write("frames", {**row, "frame_id": msg.header.frame_id, "height": msg.height, "width": msg.width})
+
+    def _on_status(self, msg: DiagnosticArray) -> None:
+        received_ns = time.monotonic_ns()
+        for status in conversions.statuses_from(msg):
+            row = {"stamp_ns": conversions.stamp_ns(msg.header), "received_ns": received_ns}
+            self._write("status", {**row, "values": status["values"]})
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        row = {"stamp_ns": conversions.stamp_ns(msg.header), "received_ns": time.monotonic_ns()}
+        self._write("diagnostics", {**row, "statuses": conversions.statuses_from(msg)})
+
+    def _end_when_idle(self) -> None:
+        if self._last_ns is not None and time.monotonic_ns() - self._last_ns > self._settings.idle_s * 1e9:
+            self.get_logger().info(f"no label image for {self._settings.idle_s:g} s; {self.frames} recorded")
+            raise SystemExit(0)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of the ``recorder`` command."""
+    return runner.run(RecorderNode, args=args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

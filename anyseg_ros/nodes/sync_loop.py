@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives the synchroniser from message callbacks and a timer, in the executor's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from anyseg_ros.bags.reader import EventFeed
+from anyseg_ros.modality import Modality
+from anyseg_ros.nodes import conversions
+from anyseg_ros.sensors.rig import Rig, Sensor
+from anyseg_ros.sync.synchronizer import Reset, Synchronizer
+from anyseg_ros.types import FrameSet, Measurement
+
+MS = 1_000_000
+TICK_NS = 5 * MS
+# A timer that comes this late means that messages wait in the middleware, too: they are taken in before any
+# deadline is applied, or a pause of the process would cost partners that arrived in time.
+STALL_NS = 50 * MS
+CATCH_UP_NS = 200 * MS
+
+
+class SyncLoop:
+    """Turns messages into measurements and measurements into frame sets.
+
+    Args:
+        synchronizer: the state machine.
+        rig: the sensors.
+        emit: takes every frame set that closes, in order.
+    """
+
+    def __init__(self, synchronizer: Synchronizer, rig: Rig, emit: Callable[[FrameSet], None]) -> None:
+        self.synchronizer = synchronizer
+        self._emit = emit
+        self._feeds = {s.name: EventFeed(s) for s in rig.sensors if s.modality is Modality.EVENT}
+        self._last_tick_ns: int | None = None
+        self._catch_up_until_ns: int | None = None
+        self._arrived = False
+
+    def take(self, sensor: Sensor, msg: Any, now_ns: int) -> None:
+        """Takes in a message: reads the header (events: decodes them, in order) and closes what is complete.
+
+        Raises:
+            ValueError: events that cannot be decoded.
+        """
+        self._arrived = True
+        measurement = self._measurement(sensor, msg)
+        if measurement is not None:
+            self._give(self.synchronizer.add(measurement, now_ns))
+
+    def tick(self, now_ns: int, steady_ns: int) -> None:
+        """Applies deadlines, unless messages are still being drained after a stall.
+
+        Args:
+            now_ns: the node's clock; 0 while /clock has not spoken: nothing is closed by deadline then.
+            steady_ns: the steady clock, by which stalls are noticed.
+        """
+        late = self._last_tick_ns is not None and steady_ns - self._last_tick_ns > STALL_NS
+        self._last_tick_ns = steady_ns
+        if late:
+            self._catch_up_until_ns = steady_ns + CATCH_UP_NS
+        elif self._catch_up_until_ns is not None and (not self._arrived or steady_ns > self._catch_up_until_ns):
+            self._catch_up_until_ns = None
+        self._arrived = False
+        if self._catch_up_until_ns is None and now_ns > 0:
+            self._give(self.synchronizer.advance(now_ns))
+
+    def reset(self, reason: str, now_ns: int) -> None:
+        """Forgets everything that depends on the clocks, as after a jump of the node's."""
+        self.synchronizer.reset(reason, now_ns)
+
+    def take_resets(self) -> list[Reset]:
+        """What the synchroniser has reset since the last call; event decoders follow it."""
+        resets = self.synchronizer.take_resets()
+        for reset in resets:
+            for name, feed in self._feeds.items():
+                if reset.sensor in (None, name):
+                    self._feeds[name] = EventFeed(feed.sensor)
+        return resets
+
+    def recalibrate(self, rig: Rig) -> None:
+        """Gives event decoders whose camera model changed the new one."""
+        for name, feed in self._feeds.items():
+            if rig.sensor(name).model is not feed.sensor.model:
+                self._feeds[name] = EventFeed(rig.sensor(name))
+
+    def _measurement(self, sensor: Sensor, msg: Any) -> Measurement | None:
+        if sensor.modality is Modality.EVENT:
+            return self._feeds[sensor.name](msg)
+        stamp_ns = conversions.stamp_ns(msg.header)
+        return Measurement(sensor.name, sensor.modality, stamp_ns, msg, msg.header.frame_id)
+
+    def _give(self, frame_sets: list[FrameSet]) -> None:
+        for frame_set in frame_sets:
+            self._emit(frame_set)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lets everything that compiles or allocates on first use do so before the first real frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anyseg_ros.modality import Modality
+from anyseg_ros.pipeline import Pipeline
+from anyseg_ros.sensors.evt3 import Evt3Decoder, encode_evt3
+from anyseg_ros.sensors.rig import Sensor
+from anyseg_ros.types import Events, FrameSet, Measurement, Points
+
+_STAMP_NS = 1_000_000_000
+_POINTS = 20_000
+_EVENTS = 5_000
+
+
+def warm_up(pipeline: Pipeline) -> None:
+    """Runs made-up measurements of every sensor through a pipeline, and events through a decoder."""
+    sensors = pipeline.rig.sensors
+    present = {s.name: Measurement(s.name, s.modality, _STAMP_NS, _payload(s), s.frame_id) for s in sensors}
+    reference = sensors[0].name
+    pipeline(FrameSet(_STAMP_NS + sensors[0].offset_ns, reference, present))
+    pipeline.reset()
+    for sensor in sensors:
+        if sensor.modality is Modality.EVENT:
+            events = _payload(sensor)
+            packet = encode_evt3(events.x, events.y, events.p, events.t_ns // 1000)
+            Evt3Decoder(events.width, events.height).decode(packet)
+
+
+def _payload(sensor: Sensor) -> np.ndarray | Points | Events:
+    random = np.random.default_rng(0)
+    if sensor.modality is Modality.LIDAR:
+        xyz = random.uniform((2.0, -20.0, -2.0), (40.0, 20.0, 3.0), (_POINTS, 3)).astype(np.float32)
+        return Points(xyz, random.random(_POINTS, np.float32))
+    assert sensor.model is not None
+    width, height = sensor.model.width, sensor.model.height
+    if sensor.modality is Modality.CAMERA:
+        return random.integers(0, 256, (height, width, 3), np.uint8)
+    if sensor.modality is Modality.DEPTH:
+        return random.uniform(2.0, 50.0, (height, width)).astype(np.float32)
+    x = random.integers(0, width, _EVENTS).astype(np.uint16)
+    y = random.integers(0, height, _EVENTS).astype(np.uint16)
+    t_ns = _STAMP_NS + sensor.offset_ns - np.sort(random.integers(0, sensor.window_ns, _EVENTS))[::-1]
+    return Events(x, y, t_ns.astype(np.int64), random.integers(0, 2, _EVENTS).astype(np.uint8), width, height)
