@@ -30,6 +30,10 @@ class Floor:
         return corrected_ns > self.corrected_ns and stamp_ns > self.stamp_ns
 
 
+NO_FLOOR = Floor(-(1 << 63), 0)
+"""Every measurement is above it."""
+
+
 @dataclass(frozen=True)
 class Due:
     """A stamp at which a set is due: corrected time, output stamp, measurement (none for events), arrival."""
@@ -47,14 +51,15 @@ def best_reference(tracks: Sequence[SensorTrack]) -> SensorTrack | None:
     return next(iter(steady or live), None)
 
 
-def due_stamps(track: SensorTrack, floor: Floor) -> tuple[list[Due], int]:
+def due_stamps(track: SensorTrack, floor: Floor, most: int) -> tuple[list[Due], int]:
     """The stamps of the reference above the floor for which no set has been opened yet, in order.
 
     Returns:
-        them, and how many output times of an event stream went by whose window has not arrived by half.
+        them, and how many output times of an event stream were skipped: those whose window has not arrived by half,
+        and all but the last ``most`` where one chunk crosses more.
     """
     if track.timing.is_event:
-        return _due_multiples(track, floor)
+        return _due_multiples(track, floor, most)
     due = []
     for item in track.buffer.after(floor.corrected_ns):
         if not item.due and floor.is_below(item.corrected_ns, item.measurement.stamp_ns):
@@ -63,7 +68,7 @@ def due_stamps(track: SensorTrack, floor: Floor) -> tuple[list[Due], int]:
     return due, 0
 
 
-def _due_multiples(track: SensorTrack, floor: Floor) -> tuple[list[Due], int]:
+def _due_multiples(track: SensorTrack, floor: Floor, most: int) -> tuple[list[Due], int]:
     """One due stamp for each multiple of the output period that the watermark has crossed since the last call."""
     watermark = track.newest_ns
     oldest = track.buffer.oldest_start_ns
@@ -71,13 +76,15 @@ def _due_multiples(track: SensorTrack, floor: Floor) -> tuple[list[Due], int]:
         return [], 0
     after = max(floor.corrected_ns, floor.stamp_ns, track.crossed_ns or 0, oldest)
     period = track.timing.period_ns
+    first = after // period + 1
+    last = watermark // period
+    skipped = max(0, last - first + 1 - most)
     due = []
-    uncovered = 0
-    for time_ns in range((after // period + 1) * period, watermark + 1, period):
+    for time_ns in range((first + skipped) * period, last * period + 1, period):
         if track.covers(track.window(time_ns)):
-            crossing = track.buffer.after(time_ns - 1)
-            due.append(Due(time_ns, time_ns, None, crossing[0].arrival_ns))
+            crossing = track.buffer.after(time_ns - 1)[0]
+            due.append(Due(time_ns, time_ns, None, crossing.arrival_ns))
         else:
-            uncovered += 1
+            skipped += 1
     track.crossed_ns = watermark
-    return due, uncovered
+    return due, skipped

@@ -85,7 +85,7 @@ def close_set(waiting: OpenSet, tracks: Iterable[SensorTrack], now_ns: int) -> F
     skew: dict[str, int] = {}
     for track in tracks:
         name = track.timing.name
-        found = _take(track, waiting)
+        found = _take(track, waiting, now_ns)
         if isinstance(found, Absence):
             absent[name] = found
         else:
@@ -103,7 +103,7 @@ def close_set(waiting: OpenSet, tracks: Iterable[SensorTrack], now_ns: int) -> F
     )
 
 
-def _take(track: SensorTrack, waiting: OpenSet) -> tuple[Measurement, int] | Absence:
+def _take(track: SensorTrack, waiting: OpenSet, now_ns: int) -> tuple[Measurement, int] | Absence:
     if track is waiting.track and waiting.item is not None:
         waiting.item.held = False
         track.settle(waiting.item, Fate.USED)
@@ -111,9 +111,9 @@ def _take(track: SensorTrack, waiting: OpenSet) -> tuple[Measurement, int] | Abs
     if not track.enabled:
         return Absence.DISABLED
     if track.timing.is_event:
-        return track.events(waiting.reference_ns)
+        return track.events(waiting.reference_ns, now_ns)
     partner = track.buffer.nearest(waiting.reference_ns, track.timing.tolerance_ns)
     if partner is None:
-        return track.absence()
+        return track.absence(now_ns)
     track.settle(partner, Fate.USED)
     return partner.measurement, partner.corrected_ns - waiting.reference_ns

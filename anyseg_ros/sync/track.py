@@ -7,7 +7,7 @@ from collections import deque
 
 from anyseg_ros.sync.arrivals import Arrivals
 from anyseg_ros.sync.buffers import Buffer, Fate, Item
-from anyseg_ros.sync.jumps import StampGuard
+from anyseg_ros.sync.jumps import StampGuard, Verdict
 from anyseg_ros.sync.timing import IN_PERIOD, READY_COUNT, SensorTiming, SyncConfig
 from anyseg_ros.sync.windows import Window, cut_out, look_up
 from anyseg_ros.types import Absence, Measurement
@@ -50,6 +50,7 @@ class SensorTrack:
         self.jumped_ns: int | None = None
         self.seen_ns: int | None = None
         self.skew_ns: int | None = None
+        self._refused_ns: int | None = None
         self._stamps: deque[int] = deque(maxlen=KEPT_STAMPS)
 
     @property
@@ -62,25 +63,43 @@ class SensorTrack:
         """It delivers reliably enough to wait for."""
         return self.enabled and self.ready >= READY_COUNT
 
-    def is_duplicate(self, stamp_ns: int) -> bool:
-        """Whether a measurement with this stamp has been received before; remembers it."""
-        if stamp_ns in self._stamps:
-            return True
-        self._stamps.append(stamp_ns)
-        return False
+    def admit(self, measurement: Measurement, now_ns: int) -> Item | None:
+        """A measurement as the buffer keeps it, or None where it is refused; the refusal is counted.
 
-    def item(self, measurement: Measurement, stamp_ns: int, now_ns: int) -> Item | None:
-        """A measurement as a buffer keeps it; None for an event chunk that ends before it starts."""
-        corrected = stamp_ns - self.timing.offset_ns
-        if not self.timing.is_event:
-            return Item(measurement, corrected, corrected, now_ns)
-        start = measurement.start_ns
-        if start is None:
-            times = measurement.payload.t_ns
-            start = min(stamp_ns, int(times[0]) - 1) if len(times) else stamp_ns
-        if start > stamp_ns:
+        Raises:
+            ValueError: the stamp is not an integer.
+        """
+        stamp_ns = measurement.stamp_ns
+        if not isinstance(stamp_ns, int):
+            raise ValueError(f"'{measurement.sensor}': the stamp is {stamp_ns!r}, expected integer nanoseconds")
+        self.received += 1
+        if not self.enabled:
+            self.counts[Fate.DISABLED] += 1
             return None
-        return Item(measurement, corrected, int(start) - self.timing.offset_ns, now_ns)
+        if stamp_ns in self._stamps:
+            self.counts[Fate.DUPLICATE] += 1
+            return None
+        start_ns = self._start_of(measurement)
+        if stamp_ns <= 0 or start_ns > stamp_ns:
+            self.counts[Fate.REJECTED_STAMP] += 1
+            self._note(rejected=True, now_ns=now_ns)
+            return None
+        self._stamps.append(stamp_ns)
+        offset = self.timing.offset_ns
+        return Item(measurement, stamp_ns - offset, start_ns - offset, now_ns)
+
+    def judge(self, item: Item) -> tuple[Verdict, Item | None]:
+        """Whether a measurement fits the sequence of stamps; see StampGuard. An outlier that it exposes is counted."""
+        verdict, before = self.guard.judge(item)
+        self._note(rejected=verdict is Verdict.HELD, now_ns=item.arrival_ns)
+        if before is not None and verdict is not Verdict.JUMP:
+            self.settle(before, Fate.REJECTED_OUTLIER)
+        return verdict, before
+
+    def readmit(self, item: Item) -> None:
+        """Begin the new sequence of stamps with a measurement that confirmed a jump."""
+        self._stamps.append(item.measurement.stamp_ns)
+        self.guard.judge(item)
 
     def accept(self, item: Item) -> None:
         """Take in a good measurement."""
@@ -97,6 +116,11 @@ class SensorTrack:
         self.stale = self.lost = False
         for gone, fate in self.buffer.add(item):
             self.settle(gone, fate)
+
+    def start_clock(self, now_ns: int) -> None:
+        """Simulated time begins: what was seen before is as good as seen now."""
+        if self.seen_ns is not None:
+            self.seen_ns = now_ns
 
     def settle(self, item: Item, fate: Fate) -> None:
         """Decide the fate of a measurement, unless it is decided or an open set holds it."""
@@ -147,24 +171,37 @@ class SensorTrack:
         """Events: whether at least half of a window has arrived."""
         return 2 * window.covered_ns >= self.timing.window_ns
 
-    def events(self, reference_ns: int) -> tuple[Measurement, int] | Absence:
+    def events(self, reference_ns: int, now_ns: int) -> tuple[Measurement, int] | Absence:
         """Events: the window that ends at ``reference_ns`` and its skew, or why there is none."""
         window = self.window(reference_ns)
         if not self.covers(window):
-            return self.absence()
+            return self.absence(now_ns)
         for item in window.chunks:
             self.settle(item, Fate.USED)
         found = cut_out(window, reference_ns - self.timing.window_ns, reference_ns, self.timing.offset_ns)
         return Absence.EMPTY if found is None else (found, window.until_ns - reference_ns)
 
-    def absence(self) -> Absence:
+    def absence(self, now_ns: int) -> Absence:
         """Why it has nothing for a set that closes now."""
         if not self.enabled:
             return Absence.DISABLED
-        if self.verdicts and self.verdicts[-1]:
+        if self._refused_ns is not None and now_ns - self._refused_ns < self.timing.stale_ns:
             return Absence.REJECTED
         if self.seen_ns is None:
             return Absence.NEVER_SEEN
         if self.lost:
             return Absence.LOST
         return Absence.STALE if self.stale else Absence.LATE
+
+    def _note(self, rejected: bool, now_ns: int) -> None:
+        self.verdicts.append(rejected)
+        self._refused_ns = now_ns if rejected else None
+
+    def _start_of(self, measurement: Measurement) -> int:
+        """The time after which a measurement holds everything; for frames their stamp."""
+        if not self.timing.is_event:
+            return measurement.stamp_ns
+        if measurement.start_ns is not None:
+            return int(measurement.start_ns)
+        times = measurement.payload.t_ns
+        return min(measurement.stamp_ns, int(times[0]) - 1) if len(times) else measurement.stamp_ns
