@@ -91,9 +91,9 @@ class Traffic:
         draw = self._rng.random()
         if draw < 0.55:
             return self._templates.painted_car(self._rng)
-        if draw < 0.68:
+        if draw < 0.65:
             return self._templates.painted_truck(self._rng)
-        if draw < 0.8:
+        if draw < 0.78:
             return self._templates.painted_bus(self._rng)
         return self._rider_on(motor=True)
 
@@ -121,7 +121,7 @@ class Traffic:
         s = begin
         while s < end + speed * self._duration_s:
             across = _fixed(self._plan.section.opposite + float(self._rng.normal(0, 0.12)))
-            if self._plan.section.tram == "shared" and self._rng.random() < 0.14:
+            if self._plan.section.tram == "shared" and self._rng.random() < 0.16:
                 self._tram(s + 15, -speed, self._plan.section.opposite, int(self._rng.integers(2, 4)))
                 s += self._rng.uniform(40.0, 60.0)
                 continue
@@ -147,9 +147,9 @@ class Traffic:
         for track, speed in zip(section.tracks, (mean * self._rng.uniform(0.8, 1.1), -self._rng.uniform(6, 10)), strict=True):
             s = begin + self._rng.uniform(10.0, 60.0) - (speed * self._duration_s if speed > 0 else 0.0)
             while s < end - min(speed, 0.0) * self._duration_s:
-                sections = int(self._rng.integers(2, 5))
+                sections = int(self._rng.integers(2, 4))
                 self._tram(s, speed, track, sections)
-                s += 9.1 * sections + self._rng.uniform(35.0, 90.0)
+                s += 9.1 * sections + self._rng.uniform(70.0, 200.0)
 
     def _riders(self, sign: int, begin: float, end: float) -> None:
         """Cyclists in the bicycle lane."""
@@ -178,7 +178,8 @@ class Traffic:
             for _ in range(group):
                 pool = self._templates.standing if standing else self._templates.pedestrians
                 body = pool[int(self._rng.integers(len(pool)))]
-                d = kerb + (limit - kerb) * self._rng.uniform(0.35, 0.9)
+                near = kerb + sign * max(self._plan.verge(sign), 1.0)
+                d = near + (limit - near) * self._rng.uniform(0.1, 0.9)
                 yaw = self._rng.uniform(0, 6.28) if standing else (0.0 if forward else np.pi)
                 start = s + self._rng.normal(0, 0.5)
                 self._add(body, _steady(start, speed), _fixed(float(d)), yaw, KERB_M, 0.0 if standing else 4.2)

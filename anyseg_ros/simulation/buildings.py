@@ -57,7 +57,7 @@ def town_house(rng: np.random.Generator, width: float) -> Mesh:
     """A house in a closed row, 2 to 7 storeys; x along the street, the front at y = 0, y away from the street."""
     wall_colour, roof_colour, trim = _colours(rng)
     kind = int(rng.choice(_FACADES))
-    storeys = int(rng.integers(2, 8))
+    storeys = int(rng.integers(3, 8))
     depth, height = rng.uniform(9.0, 14.0), 0.6 + storeys * 3.1
     wall, roof = material_id(kind, wall_colour), material_id(k.TILES, roof_colour)
     parts = []

@@ -149,8 +149,15 @@ def tube(start, end, radius: float, class_id: int, material, sides: int = 6, end
     return loft(np.stack([start + circle * radius, end + circle * tip]), class_id, material)
 
 
-def loft(rings: np.ndarray, class_id: int, material, caps: bool = True) -> Mesh:
-    """A skin over successive closed rings [R,K,3]; ``material`` is one number or one per face [R-1,K]."""
+def loft(rings: np.ndarray, class_id: int, material, caps: tuple[int, int] | None = None) -> Mesh:
+    """A closed skin over successive rings [R,K,3].
+
+    Args:
+        rings: the outlines, each with K points in turn.
+        class_id: trainId.
+        material: one number or one per face [R-1,K].
+        caps: materials of the first and the last outline's faces (default: those of face 0).
+    """
     rings = np.asarray(rings, float)
     count, points = rings.shape[:2]
     i, k = np.meshgrid(np.arange(count - 1), np.arange(points), indexing="ij")
@@ -159,11 +166,10 @@ def loft(rings: np.ndarray, class_id: int, material, caps: bool = True) -> Mesh:
     sides = np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], axis=2).reshape(-1, 3)
     per_face = np.broadcast_to(np.asarray(material, np.uint16), (count - 1, points))
     per_triangle = np.repeat(per_face.reshape(-1), 2)
-    if caps:
-        fan = np.stack([np.zeros(points - 2, int), np.arange(1, points - 1), np.arange(2, points)], -1)
-        sides = np.concatenate([sides, fan[:, ::-1], fan + (count - 1) * points])
-        ends = np.repeat([per_face[0, 0], per_face[-1, 0]], points - 2)
-        per_triangle = np.concatenate([per_triangle, ends])
+    first, last = caps if caps is not None else (per_face[0, 0], per_face[-1, 0])
+    fan = np.stack([np.zeros(points - 2, int), np.arange(1, points - 1), np.arange(2, points)], -1)
+    sides = np.concatenate([sides, fan[:, ::-1], fan + (count - 1) * points])
+    per_triangle = np.concatenate([per_triangle, np.repeat([first, last], points - 2)])
     return make(rings, sides, class_id, per_triangle)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from anyseg_ros.simulation import kinds as k
 from anyseg_ros.simulation.geometry import Mesh, make, material_id, quads
-from anyseg_ros.simulation.street import CITY, KERB_M, LANE_HALF_M, PARK, PARKING_M, Plan
+from anyseg_ros.simulation.street import CITY, KERB_M, LANE_HALF_M, PARK, Plan
 
 GAUGE_HALF_M = 0.72
 LINE_M = 0.14
@@ -20,7 +20,7 @@ def build_ground(plan: Plan, rng: np.random.Generator) -> list[Mesh]:
     breaks = [np.arange(begin, end, 2.5), [end]]
     for j in plan.junctions:
         w = j.half_width
-        breaks.append([j.s - w - 6.5, j.s - w - 3.0, j.s - w - 2.2, j.s - w, j.s + w, j.s + w + 2.2, j.s + w + 5.7])
+        breaks.append([j.s - w - 6.5, j.s - w - 3.0, j.s - w - 2.5, j.s - w - 2.1, j.s - w, j.s + w, j.s + w + 2.2, j.s + w + 5.7])
     s = np.unique(np.round(np.concatenate(breaks), 3))
     s = s[np.concatenate([[True], np.diff(s) > 0.05])]
     meshes = [_carriageway(plan, s, rng)]
@@ -32,12 +32,9 @@ def build_ground(plan: Plan, rng: np.random.Generator) -> list[Mesh]:
 def _strip_edges(plan: Plan) -> tuple[list[float], list[int]]:
     """Lateral boundaries of the carriageway's strips, right to left, and each strip's kind of surface."""
     c = plan.section
-    lines = [
-        (c.right_kerb + PARKING_M, k.LINE),
-        (-LANE_HALF_M, k.LINE),
-        (c.opposite + LANE_HALF_M, k.LINE),
-        (c.left_kerb - PARKING_M, k.LINE),
-    ]
+    lines = [(-LANE_HALF_M, k.LINE), (c.opposite + LANE_HALF_M, k.LINE)]
+    lines += [(c.right_kerb + c.right_parking, k.LINE)] if c.right_parking else []
+    lines += [(c.left_kerb - c.left_parking, k.LINE)] if c.left_parking else []
     if c.tram == "middle":
         lines += [(LANE_HALF_M, k.LINE), (c.opposite - LANE_HALF_M, k.LINE)]
     else:
@@ -86,9 +83,9 @@ def _carriageway(plan: Plan, s: np.ndarray, rng: np.random.Generator) -> Mesh:
         if j.signals:
             zebra = (middle < j.s - j.half_width - 2.9) & (middle > j.s - j.half_width - 6.6)
             material[np.ix_(zebra, asphalt)] = material_id(k.ZEBRA, colour)
-            stop = (middle < j.s - j.half_width - 2.1) & (middle > j.s - j.half_width - 3.1)
+            stop = (middle < j.s - j.half_width - 2.1) & (middle > j.s - j.half_width - 2.5)
             right = (np.array(edges[:-1]) >= -LANE_HALF_M) & (np.array(edges[1:]) <= LANE_HALF_M) & asphalt
-            material[np.ix_(stop, right)] = material_id(k.ASPHALT, colour)
+            material[np.ix_(stop, right)] = material_id(k.LINE, colour)
     vertices, local = _grid(plan, s, np.array(edges))
     return _cells(vertices, local, k.ROAD, material)
 
@@ -113,21 +110,33 @@ def _only(mesh: Mesh, cells: np.ndarray) -> Mesh:
 
 def _roadside(plan: Plan, s: np.ndarray, sign: int, rng: np.random.Generator) -> list[Mesh]:
     """Kerb, sidewalk, tram's bed (left) and terrain of one side."""
-    kerb, line, zones = plan.side(sign)
+    kerb, line, _ = plan.side(sign)
     c = plan.section
     walk = c.left_walk if sign > 0 else line
     keep = _open_cells(plan, s, sign)
     colour = int(rng.choice([6, 7, 8, 9, 16, 61, 62, 63, 24]))
     face = _grid(plan, s, np.array([kerb, kerb]), np.array([0.0, KERB_M]))
     top = _grid(plan, s, np.array([kerb, kerb + sign * 0.16]), KERB_M)
-    paving = _grid(plan, s, np.array([kerb + sign * 0.16, walk]), KERB_M)
+    verge = kerb + sign * max(plan.verge(sign), 0.3)
     columns = keep[:, None]
     meshes = [_only(_cells(*g, k.SIDEWALK, material_id(k.KERB, 8)), columns) for g in (face, top)]
-    meshes.append(_only(_cells(*paving, k.SIDEWALK, material_id(k.PAVING, colour)), columns))
+    paving = material_id(k.PAVING, colour)
+    meshes.append(_only(_cells(*_grid(plan, s, np.array([verge, walk]), KERB_M), k.SIDEWALK, paving), columns))
+    meshes.append(_verge(plan, s, sign, keep, (kerb + sign * 0.16, verge), paving))
     if line != walk:
         meshes.append(_tram_bed(plan, s, keep))
     meshes.append(_terrain(plan, s, sign, keep, rng))
     return meshes
+
+
+def _verge(plan: Plan, s: np.ndarray, sign: int, keep: np.ndarray, span: tuple[float, float], paving: int) -> Mesh:
+    """The strip beside the kerb: paved in the city or where it is narrow, else grass."""
+    middle = 0.5 * (s[1:] + s[:-1])
+    grass = np.array([plan.verge(sign) > 1.0 and plan.kind_at(at, sign) != CITY for at in middle])
+    material = np.where(grass, material_id(k.GRASS, 39), paving)[:, None]
+    mesh = _cells(*_grid(plan, s, np.array(span), KERB_M), k.SIDEWALK, material)
+    mesh.class_id[np.repeat(grass, 2)] = k.TERRAIN
+    return _only(mesh, keep[:, None])
 
 
 def _tram_bed(plan: Plan, s: np.ndarray, keep: np.ndarray) -> Mesh:
@@ -157,7 +166,7 @@ def _terrain(plan: Plan, s: np.ndarray, sign: int, keep: np.ndarray, rng: np.ran
         if zone.kind == CITY:
             material[inside, :4] = material_id(k.PAVING, int(rng.choice([6, 7, 8, 24])))
         else:
-            colour = int(rng.choice([37, 38, 39, 40, 43, 61, 22]))
+            colour = int(rng.choice([38, 39, 40, 40, 43, 44, 22]))
             material[inside] = material_id(k.SOIL if rng.random() < 0.15 else k.GRASS, colour)
         if zone.kind == PARK:
             centre, half = 0.5 * (zone.begin + zone.end), 0.5 * (zone.end - zone.begin)

@@ -203,12 +203,16 @@ class Scenery:
         """Parked vehicles, lamps, street trees, signs, bicycles, people who stand."""
         kerb, line, _ = self.plan.side(sign)
         begin, end = self.plan.path.begin_m + 5, self.plan.path.end_m - 5
-        lane = kerb - sign * (PARKING_M / 2 + 0.1)
+        lane = kerb - sign * (PARKING_M / 2 - 0.1)
         s = begin
         while s < end:
-            s = self._park_one(s, lane, kerb, sign)
-        verge = kerb + sign * 0.45
+            if self.rng.random() < {CITY: 0.9, SUBURB: 0.5, PARK: 0.25}[self.plan.kind_at(s, sign)]:
+                s = self._park_one(s, lane, kerb, sign)
+            else:
+                s += self.rng.uniform(4.0, 9.0)
+        verge = kerb + sign * max(0.45, 0.5 * self.plan.verge(sign))
         phase = self.rng.uniform(0, 10)
+        spacing = self.rng.choice([9.0, 13.5, 13.5])
         for s in np.arange(begin + phase, end, 27.0):
             if self._clear(s, sign, 1.0):
                 height, reach = self.rng.uniform(5.5, 8.5), self.rng.choice([0.0, 1.4, 2.2])
@@ -216,13 +220,13 @@ class Scenery:
                 self.put(furniture.street_lamp(self.rng, height, reach), s, verge, yaw=yaw)
                 x, y, heading = self.plan.path.at(s, verge - sign * reach)
                 self.lamps.append(np.array([x, y, height + KERB_M], np.float32))
-        trees = self.rng.random() < 0.6
-        for s in np.arange(begin + phase + 9, end, 27.0 if not trees else 13.5):
+        trees = self.rng.random() < 0.75
+        for s in np.arange(begin + phase + 9, end, 27.0 if not trees else spacing):
             if not self._clear(s, sign, 3.0):
                 continue
             draw = self.rng.random()
             if trees and draw < 0.75:
-                scale = self.rng.uniform(0.7, 1.0)
+                scale = self.rng.uniform(0.75, 1.15)
                 self.put(_pick(self.rng, self.templates.trees), s, verge + sign * 0.3, yaw=self.rng.uniform(0, 6.28), scale=scale)
             elif draw < 0.95:
                 yaw = 0.0 if sign < 0 else np.pi
@@ -233,11 +237,13 @@ class Scenery:
         draw = self.rng.random()
         yaw = 0.0 if sign < 0 else np.pi
         length, mesh = 4.8, None
+        if not self.plan.parking(sign):
+            draw = 0.6 + 0.4 * draw
         if draw < 0.52:
             mesh = self.templates.painted_car(self.rng)
-        elif draw < 0.57:
+        elif draw < 0.56:
             length, mesh = 11.5, self.templates.painted_truck(self.rng)
-        elif draw < 0.6:
+        elif draw < 0.59:
             length, mesh = 12.5, self.templates.painted_bus(self.rng)
         if not self._clear(s + length / 2, -1, length / 2 + 2.0) or not self._clear(s + length / 2, 1, length / 2 + 2.0):
             return s + 2.0
@@ -245,15 +251,16 @@ class Scenery:
             self.put(mesh, s + length / 2, lane + self.rng.normal(0, 0.08), 0.0, yaw + self.rng.normal(0, 0.015))
             return s + length + self.rng.uniform(0.5, 1.4)
         if draw < 0.7:
-            for i in range(int(self.rng.integers(2, 6))):
+            for i in range(int(self.rng.integers(2, 7))):
                 two_wheeler = self.templates.bicycle.painted(k.PAINT, int(self.rng.integers(0, 64)))
-                spot = kerb + sign * self.rng.uniform(0.7, 1.0)
+                spot = kerb + sign * self.rng.uniform(0.95, 1.15)
                 self.put(two_wheeler, s + 0.7 * i + 0.5, spot, KERB_M, np.pi / 2 + self.rng.normal(0, 0.15))
             return s + 4.0
         if draw < 0.8:
             for i in range(int(self.rng.integers(1, 4))):
                 machine = _pick(self.rng, self.templates.motorcycles).painted(k.PAINT, int(self.rng.integers(0, 64)))
-                self.put(machine, s + 1.1 * i + 0.5, lane, 0.0, -sign * np.pi / 2 + self.rng.normal(0, 0.2))
+                spot, z = (lane, 0.0) if self.plan.parking(sign) else (kerb + sign * 1.3, KERB_M)
+                self.put(machine, s + 1.1 * i + 0.5, spot, z, -sign * np.pi / 2 + self.rng.normal(0, 0.2))
             return s + 4.0
         return s + self.rng.uniform(3.0, 12.0)
 
@@ -293,9 +300,9 @@ class Scenery:
         lane = s + sign * 0.5 * half
         for _ in range(int(self.rng.integers(1, 4))):
             draw = self.rng.random()
-            if draw < 0.35:
+            if draw < 0.25:
                 mesh, length = self.templates.painted_truck(self.rng), 11.0
-            elif draw < 0.6:
+            elif draw < 0.5:
                 mesh, length = self.templates.painted_bus(self.rng), 12.0
             else:
                 mesh, length = self.templates.painted_car(self.rng), 4.6

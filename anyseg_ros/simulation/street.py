@@ -63,6 +63,8 @@ class CrossSection:
         tram: "middle" (own tracks between the directions), "shared" (rails in the lanes) or "verge" (own bed at left).
         opposite: centre of the opposite lane.
         right_kerb, left_kerb: edges of the carriageway.
+        right_parking, left_parking: width of the parking lanes, 0 where there is none.
+        right_verge, left_verge: width of the strip between kerb and sidewalk (grass outside the city).
         right_line, left_line: property lines, where sidewalks (and the tram's bed) end.
         left_walk: where the left sidewalk ends (equal to left_line without a bed).
         tracks: centres of the two tracks, for trams in the ego's sense and against it.
@@ -72,6 +74,10 @@ class CrossSection:
     opposite: float
     right_kerb: float
     left_kerb: float
+    right_parking: float
+    left_parking: float
+    right_verge: float
+    left_verge: float
     right_line: float
     left_walk: float
     left_line: float
@@ -82,13 +88,27 @@ class CrossSection:
         """A random cross-section."""
         tram = str(rng.choice(["middle", "shared", "verge"]))
         opposite = 9.9 if tram == "middle" else 3.5
-        edge = LANE_HALF_M + BIKE_LANE_M + PARKING_M
+        edge = LANE_HALF_M + BIKE_LANE_M
+        right_parking, left_parking = (PARKING_M if rng.random() < 0.5 else 0.0 for _ in range(2))
+        right_verge, left_verge = (rng.uniform(1.2, 2.6) if rng.random() < 0.6 else 0.7 for _ in range(2))
         right_walk, left_walk = rng.uniform(2.2, 3.8, 2)
-        left_kerb = opposite + edge
-        walk_end = left_kerb + left_walk
+        right_kerb, left_kerb = -edge - right_parking, opposite + edge + left_parking
+        walk_end = left_kerb + left_verge + left_walk
         tracks = {"middle": (3.5, 6.6), "shared": (0.0, opposite), "verge": (walk_end + 1.9, walk_end + 5.2)}[tram]
-        left_line = walk_end + (7.2 if tram == "verge" else 0.0)
-        return cls(tram, opposite, -edge, left_kerb, -edge - right_walk, walk_end, left_line, tracks)
+        return cls(
+            tram=tram,
+            opposite=opposite,
+            right_kerb=right_kerb,
+            left_kerb=left_kerb,
+            right_parking=right_parking,
+            left_parking=left_parking,
+            right_verge=right_verge,
+            left_verge=left_verge,
+            right_line=right_kerb - right_verge - right_walk,
+            left_walk=walk_end,
+            left_line=walk_end + (7.2 if tram == "verge" else 0.0),
+            tracks=tracks,
+        )
 
 
 @dataclass(frozen=True)
@@ -125,6 +145,19 @@ class Plan:
         c = self.section
         return (c.left_kerb, c.left_line, self.left) if sign > 0 else (c.right_kerb, c.right_line, self.right)
 
+    def verge(self, sign: int) -> float:
+        """Width of the strip between kerb and sidewalk on a side."""
+        return self.section.left_verge if sign > 0 else self.section.right_verge
+
+    def parking(self, sign: int) -> float:
+        """Width of the parking lane on a side, 0 without one."""
+        return self.section.left_parking if sign > 0 else self.section.right_parking
+
+    def kind_at(self, s: float, sign: int) -> str:
+        """Kind of the zone at ``s`` on a side."""
+        _, _, zones = self.side(sign)
+        return next((z.kind for z in zones if z.begin <= s < z.end), zones[-1].kind)
+
     def free_of_junction(self, s: float, margin_m: float) -> bool:
         """Whether ``s`` is at least ``margin_m`` away from every side street's edge."""
         return all(abs(s - j.s) > j.half_width + margin_m for j in self.junctions)
@@ -135,8 +168,8 @@ def draw_plan(rng: np.random.Generator, begin_m: float, end_m: float) -> Plan:
     junctions, s = [], begin_m + rng.uniform(50.0, 95.0)
     while s < end_m - 20.0:
         sides = ((-1,), (1,), (-1, 1))[int(rng.integers(3))]
-        junctions.append(Junction(float(s), float(rng.uniform(3.2, 4.5)), sides, bool(rng.random() < 0.65)))
-        s += rng.uniform(65.0, 120.0)
+        junctions.append(Junction(float(s), float(rng.uniform(3.2, 4.5)), sides, bool(rng.random() < 0.8)))
+        s += rng.uniform(60.0, 105.0)
     zones = [_draw_zones(rng, begin_m, end_m, junctions) for _ in range(2)]
     path = Path(rng, begin_m - 10.0, end_m + 10.0)
     return Plan(path, CrossSection.draw(rng), zones[0], zones[1], tuple(junctions))

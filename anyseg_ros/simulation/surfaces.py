@@ -134,7 +134,7 @@ def body(kind, base, class_id, instance, x, y, z, fp):
         shade = 0.05 + 0.1 * max(0.0, z - 0.9) + 0.06 * grain3(x, y, z, 0.7, fp, instance)
         return shade, shade * 1.05, shade * 1.15
     if kind == _COACH:
-        return _coach(r, g, b, class_id, instance, x, z, fp, level)
+        return _coach(r, g, b, class_id, instance, x, y, z, fp, level)
     if kind == _CARGO:
         return _cargo(r, g, b, instance, x, y, z, fp, level)
     if kind == _CLOTH:
@@ -162,9 +162,10 @@ def body(kind, base, class_id, instance, x, y, z, fp):
 
 
 @njit(cache=True)
-def _coach(r, g, b, class_id, instance, x, z, fp, level):
-    """Livery and windows of a bus or tram."""
-    pillar = abs(x - 1.45 * np.round(x / 1.45)) < 0.09
+def _coach(r, g, b, class_id, instance, x, y, z, fp, level):
+    """Livery and windows of a bus or tram; ends (|x| large) have one wide pane."""
+    end = abs(x) > (5.6 if class_id == _BUS else 4.3)
+    pillar = abs(y) > 1.0 if end else abs(x - 1.45 * np.round(x / 1.45)) < 0.09
     glass = 1.1 < z < 2.35 or (class_id == _BUS and 2.9 < z < 3.8)
     if glass and not pillar:
         shade = 0.04 + 0.05 * unit(mix(int(np.round(x / 1.45)), instance), 3)

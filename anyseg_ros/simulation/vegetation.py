@@ -28,7 +28,7 @@ def _cards(rng: np.random.Generator, centre, radii, count: int, size: float, lea
     """Small random quads near the surface of an ellipsoid: the ragged outline of foliage."""
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    middle = np.asarray(centre) + direction * np.asarray(radii) * rng.uniform(0.85, 1.2, (count, 1))
+    middle = np.asarray(centre) + direction * np.asarray(radii) * rng.uniform(0.75, 1.15, (count, 1))
     u = rng.normal(size=(count, 3)) * size
     v = rng.normal(size=(count, 3)) * size
     corners = np.stack([middle - u, middle - 0.5 * v, middle + u, middle + 0.5 * v], axis=1)
@@ -37,7 +37,7 @@ def _cards(rng: np.random.Generator, centre, radii, count: int, size: float, lea
 
 def tree(rng: np.random.Generator) -> Mesh:
     """A street or park tree of 5 to 11 m: round, columnar, conical (a fir), or bare in winter."""
-    leaf = material_id(k.LEAF, rng.choice([37, 38, 39, 40, 41, 42, 43, 22, 33, 36]))
+    leaf = material_id(k.LEAF, rng.choice([38, 39, 40, 40, 41, 43, 44, 44, 37, 22, 21]))
     bark = material_id(k.BARK, rng.choice([2, 3, 4, 19, 20]))
     style = rng.choice(["round", "column", "fir", "bare"], p=[0.6, 0.14, 0.14, 0.12])
     height = rng.uniform(5.0, 10.5)
@@ -62,9 +62,9 @@ def tree(rng: np.random.Generator) -> Mesh:
             offset = rng.normal(0, 0.42 * spread, 2) * (1.1 - level)
             centre = [lean[0] + offset[0], lean[1] + offset[1], crown + (0.18 + 0.72 * level) * (height - crown)]
             r = spread * rng.uniform(0.5, 0.8) * (1.1 - 0.4 * level)
-            radii = [r, r, r * rng.uniform(0.6, 0.95)]
-            parts.append(_blob(rng, centre, radii, leaf))
-            parts.append(_cards(rng, centre, radii, 26, 0.14, leaf))
+            radii = np.array([r, r, r * rng.uniform(0.6, 0.95)])
+            parts.append(_blob(rng, centre, 0.82 * radii, leaf))
+            parts.append(_cards(rng, centre, 0.95 * radii, 60, 0.17, leaf))
     return merge(parts)
 
 
@@ -86,7 +86,7 @@ def _fir(rng: np.random.Generator, height: float, leaf: int, bark: int) -> Mesh:
 
 def bush(rng: np.random.Generator) -> Mesh:
     """A bush of 0.6 to 2 m."""
-    leaf = material_id(k.LEAF, rng.choice([37, 38, 39, 40, 41, 42, 43, 33, 36, 28]))
+    leaf = material_id(k.LEAF, rng.choice([38, 39, 40, 41, 43, 44, 42, 37, 28]))
     parts = []
     size = rng.uniform(0.4, 1.0)
     for _ in range(int(rng.integers(2, 5))):
@@ -98,7 +98,7 @@ def bush(rng: np.random.Generator) -> Mesh:
 
 def hedge(rng: np.random.Generator, length: float) -> Mesh:
     """A clipped hedge along x from 0 to ``length``, 0.6 to 1.8 m tall."""
-    leaf = material_id(k.LEAF, rng.choice([37, 38, 39, 42, 40]))
+    leaf = material_id(k.LEAF, rng.choice([38, 39, 43, 44, 40]))
     height, half = rng.uniform(0.7, 1.9), rng.uniform(0.25, 0.5)
     x = np.linspace(0, length, max(2, int(length / 0.7)))
     ring = np.array([[-half, 0], [half, 0], [1.05 * half, 0.5], [0.95 * half, 0.95], [0.4 * half, 1.02]])
@@ -118,7 +118,7 @@ def wood(rng: np.random.Generator, length: float) -> Mesh:
     """The edge of a distant wood along x from 0 to ``length``: large overlapping leaf masses."""
     parts = []
     for x in np.arange(0, length, 4.5):
-        leaf = material_id(k.LEAF, rng.choice([37, 38, 39, 42, 40]))
+        leaf = material_id(k.LEAF, rng.choice([38, 39, 43, 44, 40]))
         r = rng.uniform(2.5, 4.5)
         centre = [x, rng.normal(0, 2.0), rng.uniform(1.0, 5.0)]
         parts.append(_blob(rng, centre, [r, r, r * rng.uniform(0.8, 1.6)], leaf))

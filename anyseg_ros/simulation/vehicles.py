@@ -114,7 +114,7 @@ def car(shape: str) -> Mesh:
     half, front, back = stations[:, 1].max(), stations[-1, 0], stations[0, 0]
     axle = 0.62 * front
     spots = np.array([[x, y] for x in (axle, 0.66 * back) for y in (half - 0.1, 0.1 - half)])
-    parts = [loft(rings, k.CAR, material), *wheels(spots, 0.31, 0.22, k.CAR), *_lights(front, back, half, 0.66, k.CAR)]
+    parts = [loft(rings, k.CAR, material, (_PAINT, _PAINT)), *wheels(spots, 0.31, 0.22, k.CAR), *_lights(front, back, half, 0.66, k.CAR)]
     mirror = [[0.55 * axle, half, 0.95], [0.55 * axle, -half - 0.16, 0.95]]
     parts.append(boxes(mirror, np.array(mirror) + [0.1, 0.16, 0.14], k.CAR, _PAINT))
     return merge(parts)
@@ -136,7 +136,7 @@ def truck(rng: np.random.Generator) -> Mesh:
     material = np.full((3, 8), _PAINT)
     material[1:, [3, 5]] = _GLASS
     material[2, 4] = _GLASS
-    parts = [loft(np.array([_ring(*row) for row in cab]), k.TRUCK, material)]
+    parts = [loft(np.array([_ring(*row) for row in cab]), k.TRUCK, material, (_PAINT, _PAINT))]
     cargo = material_id(k.CARGO, 0)
     style = int(rng.integers(4))
     floor = 1.0
@@ -168,8 +168,10 @@ def _coach(length: float, half: float, low: float, top: float, class_id: int, sl
     ]
     material = np.full((3, 8), material_id(k.COACH, 0))
     material[:, 0] = _DARK
-    material[2, 4] = _GLASS
-    return loft(np.array([_ring(*row) for row in rows]), class_id, material)
+    if slope > 0.2:
+        material[2, 4] = _GLASS
+    livery = material_id(k.COACH, 0)
+    return loft(np.array([_ring(*row) for row in rows]), class_id, material, (livery, livery))
 
 
 def bus(double_decker: bool = False) -> Mesh:
