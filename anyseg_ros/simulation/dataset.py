@@ -20,6 +20,7 @@ import numpy as np
 
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.rig import Rig, Sensor
+from anyseg_ros.simulation.ahead import one_thread_per_process
 from anyseg_ros.simulation.drive import CORNERS, Drive, DriveConfig, Sample
 from anyseg_ros.simulation.rig import sim_rig
 
@@ -125,19 +126,8 @@ def _run(root: Path, jobs: list[DriveJob], workers: int) -> Iterable[int]:
     if workers == 0:
         yield from map(_write_drive, work)
         return
-    # The libraries read these once, at import: one thread per worker, or the workers fight for the cores.
-    threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    before = {name: os.environ.get(name) for name in threads}
-    os.environ.update(threads)
-    try:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            yield from pool.imap_unordered(_write_drive, work)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with one_thread_per_process(), multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(_write_drive, work)
 
 
 def _write_drive(work: tuple[Path, DriveJob]) -> int:

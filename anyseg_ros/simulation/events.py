@@ -10,20 +10,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numba
 import numpy as np
 
-LOG_EPS = 3e-5  # radiance below which the photoreceptor sees nothing: far below the camera's floor at night
-THRESHOLD = 0.22
-THRESHOLD_SPREAD = 0.025
+LOG_EPS = 1e-4  # radiance below which the photoreceptor sees nothing: far below the camera's floor at night
+THRESHOLD = 0.25
+THRESHOLD_SPREAD = 0.03
 REFRACTORY_US = 500
+LENS_BLUR_PX = 0.6
 MAX_PER_PIXEL = 24  # per sub-frame interval
 
 
 def log_intensity(radiance: np.ndarray) -> np.ndarray:
-    """float32 [H,W]: log of the luminance of linear radiance [H,W,3]."""
+    """float32 [H,W]: log of the luminance behind the lens, of linear radiance float32 [H,W,3]."""
     weights = np.array([0.2126, 0.7152, 0.0722], np.float32)
-    return np.log(radiance @ weights + np.float32(LOG_EPS)).astype(np.float32)
+    luminance = cv2.GaussianBlur(radiance @ weights, (3, 3), LENS_BLUR_PX)
+    return np.log(luminance + np.float32(LOG_EPS))
 
 
 @numba.njit(cache=True)

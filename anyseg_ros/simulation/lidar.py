@@ -15,7 +15,7 @@ RINGS = 64
 COLUMNS = 600
 AZIMUTH_DEG = (60.0, -60.0)  # left to right
 ELEVATION_DEG = (10.0, -20.0)  # ring 0 looks highest
-CHUNKS = 5  # movers stand still within one fifth of a sweep
+CHUNKS = 4  # movers stand still within a quarter of a sweep
 MIN_RANGE_M = 0.8
 RANGE_NOISE_M = 0.02
 # A wall that reflects 10 % at normal incidence is seen with probability one half at this range in clear air.

@@ -54,6 +54,13 @@ class Renderer:
         self.light = light
         self.weather = weather
 
+    def rays_in_world(self, rays: np.ndarray, base_from_sensor: np.ndarray, t_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """Origins and unit directions, float32 [N,3] each, of a sensor's rays at an instant."""
+        world_from_sensor = self.world.pose(t_ns) @ base_from_sensor
+        directions = rays @ world_from_sensor[:3, :3].T.astype(np.float32)
+        origins = np.broadcast_to(world_from_sensor[:3, 3].astype(np.float32), directions.shape)
+        return np.ascontiguousarray(origins), directions
+
     def render(self, model, rays: np.ndarray, base_from_sensor: np.ndarray, t_ns: int, shadow_step: int) -> Rendering:
         """Render one instant.
 
@@ -65,10 +72,8 @@ class Renderer:
             shadow_step: cast shadow rays for every n-th pixel of every n-th row; the rest is interpolated.
         """
         world_from_base = self.world.pose(t_ns)
-        world_from_sensor = world_from_base @ base_from_sensor
-        directions = rays @ world_from_sensor[:3, :3].T.astype(np.float32)
-        origins = np.broadcast_to(world_from_sensor[:3, 3].astype(np.float32), directions.shape)
-        hits = self.world.cast(np.ascontiguousarray(origins), directions, t_ns)
+        origins, directions = self.rays_in_world(rays, base_from_sensor, t_ns)
+        hits = self.world.cast(origins, directions, t_ns)
         radiance = lighting.shade(
             self.light,
             self.weather,

@@ -122,9 +122,9 @@ def test_bad_plans_get_a_sentence(arguments):
 
 def test_command_line_writes(tmp_path, capsys):
     parser = argparse.ArgumentParser()
-    cli.add_parser(parser.add_subparsers())
-    words = f"simulate --dataset {tmp_path / 'd'} --drives 1 --frames-per-drive 1 --split test --workers 0"
+    cli.add_arguments(parser)
+    words = f"--dataset {tmp_path / 'd'} --drives 1 --frames-per-drive 1 --split test --workers 0"
     args = parser.parse_args(words.split())
-    assert args.run(args) == 0
+    assert cli.run(args) == 0
     assert "1 scenes of 1 drives, 1 of them new" in capsys.readouterr().out
     assert (tmp_path / "d/calib.json").exists()

@@ -79,9 +79,8 @@ def test_event_times_lie_on_the_line_between_sub_frames():
 
 def test_nothing_changes_nothing_fires():
     still = drive(speed_mps=0.0, duration_s=0.1)
-    still._pixels["event"] = events.EventPixels(
-        np.full((180, 320), 0.2, np.float32), np.full((180, 320), 0.2, np.float32), 0.0, False
-    )
+    threshold = np.full((180, 320), 0.2, np.float32)
+    still.instruments.event_pixels = lambda name: events.EventPixels(threshold, threshold, 0.0, False)
     assert len(still.sample(50 * MS).measurements["event"].payload) == 0
 
 
@@ -156,10 +155,9 @@ def test_intensity_is_written_in_the_scale_of_the_rig():
 def test_fog_hides_contrast_as_koschmieder_says():
     seen = {}
     for name, extinction in (("clear", 0.0), ("fog", 0.05)):
-        d = drive(speed_mps=0.0)
-        d._renderer.weather = Weather(name, extinction, 0.0)
-        d._renderer.light = d.light
-        rendering = d._render(d.rig.sensor("camera"), 0, 2)
+        instruments = drive(speed_mps=0.0).instruments
+        instruments._renderer.weather = Weather(name, extinction, 0.0)
+        rendering = instruments.render("camera", 0)
         wall = rendering.radiance[(rendering.class_id == WALL) & (rendering.range_m < 28.7)]
         seen[name] = np.percentile(wall[:, 1], 95) - np.percentile(wall[:, 1], 5)
     assert abs(seen["fog"] / seen["clear"] - np.exp(-0.05 * 28.6)) < 0.02
@@ -169,7 +167,7 @@ def test_night_starves_the_camera_more_than_the_events():
     day, night = drive(seed=9), drive(seed=9, time_of_day="night")
     radiance = {}
     for name, d in (("day", day), ("night", night)):
-        rendering = d._render(d.rig.sensor("camera"), 100 * MS, 2)
+        rendering = d.instruments.render("camera", 100 * MS)
         radiance[name] = np.median(rendering.radiance[rendering.class_id == WALL])
     assert radiance["night"] < 0.1 * radiance["day"]
     counts = [len(d.sample(100 * MS).measurements["event"].payload) for d in (day, night)]
@@ -264,8 +262,25 @@ def test_rain_streaks_and_flakes_cover_little_and_change_with_time():
         (lambda: sample_weather(np.random.default_rng(0), "hail"), "weather 'hail' is unknown"),
         (lambda: sample_light(np.random.default_rng(0), "noon", CLEAR), "time of day 'noon' is unknown"),
         (lambda: drive().sample(10**12), "outside the drive"),
+        (lambda: next(drive().measurements(workers=2)), "use workers=0"),
     ],
 )
 def test_bad_input_gets_a_sentence(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+@pytest.mark.simulator
+def test_other_processes_give_the_same_bytes():
+    pytest.importorskip("open3d", reason="Open3D is not installed (extra sim)")
+    config = DriveConfig(2, 0.2, weather="snow")
+    here, there = list(Drive(config).measurements()), list(Drive(config).measurements(workers=2))
+    assert [(m.sensor, m.stamp_ns) for m in here] == [(m.sensor, m.stamp_ns) for m in there]
+    for a, b in zip(here, there, strict=True):
+        if a.sensor == "camera":
+            assert a.payload.tobytes() == b.payload.tobytes()
+        elif a.sensor == "lidar":
+            assert a.payload.xyz.tobytes() == b.payload.xyz.tobytes()
+        else:
+            assert a.payload.t_ns.tobytes() == b.payload.t_ns.tobytes()
+    assert len({m.sensor for m in here}) == 3
