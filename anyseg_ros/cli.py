@@ -45,8 +45,11 @@ def _add_missing(subparsers: argparse._SubParsersAction, command: str, error: Mo
     def run(args: argparse.Namespace) -> int:
         raise error
 
-    parser = subparsers.add_parser(command, help=f"(not available: {error.name} is not installed)")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    # No prefix is an option's here, so that whatever the command is given gets the answer.
+    parser = subparsers.add_parser(
+        command, help=f"(not available: {error.name} is not installed)", prefix_chars="\0", add_help=False
+    )
+    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
 

@@ -20,7 +20,7 @@ from anyseg_ros.resources import share_path
 from anyseg_ros.sensors.encode import Encoded, Encoder, RejectedPayload, fingerprint
 from anyseg_ros.sensors.messages import compressed_image_from, image_from, points_from
 from anyseg_ros.sensors.rig import Rig
-from anyseg_ros.sync.synchronizer import SensorTiming, SyncConfig
+from anyseg_ros.sync.timing import SensorTiming, SyncConfig
 from anyseg_ros.types import UNLABELLED, Absence, Events, FrameSet, Measurement, Points, Segmentation
 
 log = logging.getLogger(__name__)

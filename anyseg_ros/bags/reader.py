@@ -15,16 +15,11 @@ from anyseg_ros.bags.definitions import TF_MESSAGE, typestore
 from anyseg_ros.bags.topics import match_topics
 from anyseg_ros.bags.writer import BagError, looks_like_bag
 from anyseg_ros.modality import Modality
-from anyseg_ros.sensors.messages import EventStream, events_from_points
+from anyseg_ros.sensors.messages import EventStream, events_from_points, stamp_ns
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.types import Measurement
 
 log = logging.getLogger(__name__)
-
-
-def header_stamp_ns(msg: Any) -> int:
-    """The header's stamp in nanoseconds."""
-    return int(msg.header.stamp.sec) * 1_000_000_000 + int(msg.header.stamp.nanosec)
 
 
 class BagReader:
@@ -132,7 +127,7 @@ class BagReader:
             if topic not in feeds:
                 yield (
                     arrival_ns,
-                    Measurement(sensor.name, sensor.modality, header_stamp_ns(msg), msg, msg.header.frame_id),
+                    Measurement(sensor.name, sensor.modality, stamp_ns(msg.header), msg, msg.header.frame_id),
                 )
                 continue
             try:
@@ -174,16 +169,23 @@ class EventFeed:
         self.watermark_ns: int | None = None
 
     def __call__(self, msg: Any) -> Measurement | None:
-        """The measurement of one EventPacket or event PointCloud2; None when it holds no event.
+        """The measurement of one EventPacket or event PointCloud2; None when it brings nothing new.
 
         Raises:
             ValueError: the encoding or the fields are not understood.
         """
-        events = self.stream.feed(msg) if hasattr(msg, "encoding") else events_from_points(msg)
-        if not len(events):
+        packet = hasattr(msg, "encoding")
+        events = self.stream.feed(msg) if packet else events_from_points(msg, self.stream.width, self.stream.height)
+        before_ns = self.watermark_ns
+        if packet:
+            self.watermark_ns = self.stream.watermark_ns
+        elif len(events):
+            self.watermark_ns = int(events.t_ns[-1])
+        if self.watermark_ns is None or (not len(events) and self.watermark_ns == before_ns):
             return None
-        first_ns, last_ns = int(events.t_ns[0]), int(events.t_ns[-1])
-        start_ns = first_ns - 1 if self.watermark_ns is None else min(self.watermark_ns, first_ns - 1)
-        self.watermark_ns = last_ns
+        first_ns = int(events.t_ns[0]) if len(events) else self.watermark_ns
+        # The spans join unless the sensor's clock began anew.
+        joins = before_ns is not None and before_ns <= first_ns
+        start_ns = before_ns if joins and before_ns < self.watermark_ns else first_ns - 1
         name, modality = self.sensor.name, self.sensor.modality
-        return Measurement(name, modality, last_ns, events, msg.header.frame_id, start_ns)
+        return Measurement(name, modality, self.watermark_ns, events, msg.header.frame_id, start_ns)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from anyseg_ros.bags.drops import Drop
-from anyseg_ros.bags.reader import BagReader, header_stamp_ns
+from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
 from anyseg_ros.pipeline import Pipeline, Stack
+from anyseg_ros.sensors.messages import stamp_ns
 from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import FrameSet, Measurement, Segmentation
@@ -43,20 +44,22 @@ def virtual_time(arrivals: Iterable[tuple[int, Measurement]], synchronizer: Sync
         synchronizer: a fresh one.
     """
     for arrival_ns, measurement in arrivals:
-        yield from _due(synchronizer, arrival_ns)
+        deadline_ns = synchronizer.next_deadline_ns()
+        while deadline_ns is not None and deadline_ns <= arrival_ns:
+            yield from synchronizer.advance(deadline_ns)
+            deadline_ns = _after(synchronizer, deadline_ns)
         yield from synchronizer.add(measurement, arrival_ns)
-    yield from _due(synchronizer, None)
-
-
-def _due(synchronizer: Synchronizer, until_ns: int | None) -> Iterator[FrameSet]:
-    """The sets whose deadlines come up to ``until_ns``, or, with None, all that are still open."""
+    # At the end of a recording nothing has fallen silent: what is open is closed, but no other sensor takes over.
     deadline_ns = synchronizer.next_deadline_ns()
-    while deadline_ns is not None and (until_ns is None or deadline_ns <= until_ns):
+    while synchronizer.open_sets and deadline_ns is not None:
         yield from synchronizer.advance(deadline_ns)
-        later_ns = synchronizer.next_deadline_ns()
-        if later_ns is not None and later_ns <= deadline_ns:
-            raise RuntimeError(f"the synchroniser did not get past its deadline {deadline_ns}")
-        deadline_ns = later_ns
+        deadline_ns = _after(synchronizer, deadline_ns)
+
+
+def _after(synchronizer: Synchronizer, now_ns: int) -> int | None:
+    """The next deadline, past ``now_ns``: time must pass even where one lies in the past, or a replay would hang."""
+    deadline_ns = synchronizer.next_deadline_ns()
+    return None if deadline_ns is None else max(deadline_ns, now_ns + 1)
 
 
 def without(
@@ -114,7 +117,7 @@ class GroundTruth:
             if following is None:
                 break
             msg = following[2]
-            self._last_ns = header_stamp_ns(msg)
+            self._last_ns = stamp_ns(msg.header)
             self._window[self._last_ns] = np.asarray(msg.data, np.uint8).reshape(msg.height, msg.step)[:, : msg.width]
         self._window = {t: labels for t, labels in self._window.items() if t >= true_ns - TRUTH_TOLERANCE_NS}
         nearest = min(self._window, key=lambda t: abs(t - true_ns), default=None)

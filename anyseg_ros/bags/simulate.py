@@ -15,6 +15,7 @@ from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
 from anyseg_ros.bags.writer import BagWriter, prepare_bag_path
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.rig import Rig
+from anyseg_ros.simulation import cli as dataset
 from anyseg_ros.types import Measurement
 
 MS = 1_000_000
@@ -98,8 +99,6 @@ def _write(writer: BagWriter, rig: Rig, arrival_ns: int, measurement: Measuremen
 
 def add_parser(subparsers: Any) -> None:
     """Registers ``anyseg simulate``: a bag, or the dataset that the simulation's room writes."""
-    from anyseg_ros.simulation import cli as dataset
-
     parser = subparsers.add_parser(
         "simulate",
         help="simulate a drive into a rosbag2, or many into a dataset, with ground truth",
@@ -131,8 +130,6 @@ def run(args: argparse.Namespace) -> int:
     if (args.bag is None) == (args.dataset is None):
         raise ValueError("say what to write: --bag DIR for one drive or --dataset DIR for many, one of the two")
     if args.dataset is not None:
-        from anyseg_ros.simulation import cli as dataset
-
         return dataset.run(args)
     from anyseg_ros.simulation.drive import Drive, DriveConfig  # Open3D is optional, and slow to import
 

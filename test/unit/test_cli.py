@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: helps, and fails with sentences."""
+
+from __future__ import annotations
+
+import pytest
+
+from anyseg_ros import cli
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for command in cli.ROOMS:
+        assert command in out
+
+
+def test_no_command_prints_help(capsys):
+    assert cli.main([]) == 2
+    assert "usage: anyseg" in capsys.readouterr().out
+
+
+def test_a_missing_package_costs_its_command_only(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "ROOMS", {"fly": "open3d_that_is_not_there", "inspect": cli.ROOMS["inspect"]})
+    assert cli.main(["fly", "--high"]) == 2
+    assert "'open3d_that_is_not_there' is missing" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["inspect", "--help"])
+
+
+def test_simulate_wants_one_target(tmp_path, capsys):
+    assert cli.main(["simulate"]) == 2
+    assert "--bag DIR for one drive or --dataset DIR" in capsys.readouterr().err
+    assert cli.main(["simulate", "--bag", str(tmp_path / "b"), "--dataset", str(tmp_path / "d")]) == 2
+    capsys.readouterr()
+    (tmp_path / "taken").mkdir()
+    assert cli.main(["simulate", "--bag", str(tmp_path / "taken")]) == 2
+    assert "exists already" in capsys.readouterr().err
