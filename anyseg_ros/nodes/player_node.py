@@ -53,7 +53,7 @@ class PlayerNode(Node):
             )
             for track in self._playlist.tracks.values()
         }
-        self._clock = self.create_publisher(Clock, "/clock", qos.reliable(1)) if self._settings.clock_hz > 0 else None
+        self._clock_out = self.create_publisher(Clock, "/clock", qos.reliable(1)) if self._settings.clock_hz > 0 else None
         self._began_ns: int | None = None  # steady clock; None: not started, bag time stands still
         self._stop = threading.Event()
         self.context.on_shutdown(self._stop.set)
@@ -138,8 +138,8 @@ class PlayerNode(Node):
         return self._playlist.start_ns + int((time.monotonic_ns() - self._began_ns) * self._settings.rate)
 
     def _tick(self) -> None:
-        while self._clock is not None and not self._stop.is_set():
-            self._clock.publish(conversions.clock(self._bag_now_ns()))
+        while self._clock_out is not None and not self._stop.is_set():
+            self._clock_out.publish(conversions.clock(self._bag_now_ns()))
             self._stop.wait(1.0 / self._settings.clock_hz)
 
     def _say(self, event: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from anyseg_ros.bags.definitions import typestore
 from anyseg_ros.bags.drops import parse_drops
-from anyseg_ros.bags.reader import BagReader, EventFeed, header_stamp_ns
+from anyseg_ros.bags.reader import BagReader, EventFeed
 from anyseg_ros.nodes import conversions
 from anyseg_ros.nodes.parameters import PlayerParameters
 from anyseg_ros.sensors.rig import Rig, Sensor
@@ -136,7 +136,7 @@ class Playlist:
     def _item(self, track: Track, bag_ns: int, msg: Any, feed: EventFeed | None) -> Item | None:
         sensor = track.sensor
         cut = sensor is not None and any(d.covers(sensor.name, bag_ns - self.start_ns) for d in self._drops)
-        stamp_ns = header_stamp_ns(msg) if sensor is not None else 0
+        stamp_ns = conversions.stamp_ns(msg.header) if sensor is not None else 0
         if feed is not None:
             # The decoder has to see every packet, also those that are cut.
             measurement = feed(msg)

@@ -12,7 +12,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import rclpy
@@ -44,6 +47,20 @@ _HOUSEKEEPING_S = 0.2
 _PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
 
+def _logged(transition: Callable[..., TransitionCallbackReturn]) -> Callable[..., TransitionCallbackReturn]:
+    """rclpy swallows what a transition raises; this says it first."""
+
+    @wraps(transition)
+    def told(node: SegmentorNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            raise
+
+    return told
+
+
 class SegmentorNode(LifecycleNode):
     """A managed node; with ``autostart`` it manages itself."""
 
@@ -51,7 +68,7 @@ class SegmentorNode(LifecycleNode):
         super().__init__("segmentor", **options)
         parameters.declare(self, SegmentorParameters)
         self._episodes = Episodes(self.get_logger().warning, self.get_logger().info)
-        self._clock = NodeClock(self, self._reset)
+        self._time = NodeClock(self, self._reset)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._settings: SegmentorParameters | None = None
         self._keeper: CalibrationKeeper | None = None
@@ -72,6 +89,7 @@ class SegmentorNode(LifecycleNode):
 
     # Lifecycle, in its order.
 
+    @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Reads parameters, rig and checkpoint, and warms the network up."""
         try:
@@ -80,7 +98,7 @@ class SegmentorNode(LifecycleNode):
             self._keeper = CalibrationKeeper(load_rig(runner.find_file(self._settings.rig)))
             self._outputs = Outputs(self, self._settings)
             self._processor = FrameProcessor(
-                self._build_pipeline, self._keeper.rig, self._outputs, self._clock.now_ns, self._episodes
+                self._build_pipeline, self._keeper.rig, self._outputs, self._time.now_ns, self._episodes
             )
             self._declare_sensors(self._keeper.rig)
             warm_up(self._processor.pipeline)
@@ -91,6 +109,7 @@ class SegmentorNode(LifecycleNode):
         self._say_what_serves()
         return super().on_configure(state)
 
+    @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribes to the sensors and starts the worker."""
         assert self._settings and self._keeper and self._outputs and self._processor
@@ -121,16 +140,19 @@ class SegmentorNode(LifecycleNode):
         self.get_logger().info("active")
         return result
 
+    @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends the subscriptions and the worker."""
         self._halt()
         return super().on_deactivate(state)
 
+    @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lets go of network and publishers."""
         self._release()
         return SUCCESS
 
+    @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends everything from whatever state."""
         self._halt()
@@ -147,7 +169,7 @@ class SegmentorNode(LifecycleNode):
     def _on_message(self, sensor: Sensor, msg: Any) -> None:
         trouble = f"messages of {sensor.name}"
         try:
-            self._loop.take(sensor, msg, self._clock.now_ns())
+            self._loop.take(sensor, msg, self._time.now_ns())
         except PAYLOAD_ERRORS as error:
             self._episodes.report(trouble, f"a message of '{sensor.name}' is not used: {error}")
         else:
@@ -165,19 +187,19 @@ class SegmentorNode(LifecycleNode):
             self._recalibrate(f"the intrinsics of '{sensor.name}' come from its CameraInfo now")
 
     def _on_tick(self) -> None:
-        self._loop.tick(self._clock.now_ns(), time.monotonic_ns())
+        self._loop.tick(self._time.now_ns(), time.monotonic_ns())
         for reset in self._loop.take_resets():
             self.get_logger().warning(f"{reset.sensor or 'all sensors'}: starting over ({reset.reason})")
             self._processor.reset()
 
     def _on_housekeeping(self) -> None:
-        if self._clock.simulated and self._clock.now_ns() == 0:
+        if self._time.simulated and self._time.now_ns() == 0:
             self._episodes.report("/clock", "use_sim_time is set, but /clock says nothing; no deadline runs until then")
         else:
             self._episodes.clear("/clock")
         if self._transforms is not None:
             self._look_up_poses()
-        self._reporter.report(self._clock.now_ns(), time.monotonic_ns())
+        self._reporter.report(self._time.now_ns(), time.monotonic_ns())
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         for change in changes:
@@ -189,7 +211,7 @@ class SegmentorNode(LifecycleNode):
 
     def _reset(self, reason: str) -> None:
         if self._loop is not None:
-            self._loop.reset(reason, self._clock.now_ns())
+            self._loop.reset(reason, self._time.now_ns())
 
     # Helpers.
 
