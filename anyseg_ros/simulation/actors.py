@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from anyseg_ros.simulation import kinds as k
-from anyseg_ros.simulation import people, vehicles
+from anyseg_ros.simulation import people
 from anyseg_ros.simulation.geometry import Mesh
-from anyseg_ros.simulation.scenery import Templates
 from anyseg_ros.simulation.street import BIKE_LANE_M, KERB_M, LANE_HALF_M, Plan
+from anyseg_ros.simulation.templates import Templates
 
 VIEW_BACK_M, VIEW_AHEAD_M = 45.0, 170.0
 
@@ -99,20 +99,23 @@ class Traffic:
 
     def _rider_on(self, motor: bool) -> people.Walker:
         """A rider together with what is ridden."""
-        colour = int(self._rng.integers(0, 64))
-        machine = self._templates.bicycle if not motor else self._templates.motorcycles[int(self._rng.integers(2))]
-        return people.with_vehicle(people.rider(self._rng, motor), machine.painted(k.PAINT, colour))
+        pool = self._templates.motorcyclists if motor else self._templates.cyclists
+        return pool[int(self._rng.integers(len(pool)))].painted(k.PAINT, int(self._rng.integers(0, 64)))
 
     def _lead(self) -> None:
-        """Vehicles ahead of the ego in its lane, at a gap that breathes."""
-        gap = self._rng.uniform(16.0, 30.0)
+        """Vehicles ahead of the ego in its lane, at a gap that breathes; a tram among them where lanes have rails."""
+        gap = self._rng.uniform(14.0, 28.0)
         for _ in range(3):
             sway, rate, phase = self._rng.uniform(1.0, 4.0), self._rng.uniform(0.1, 0.3), self._rng.uniform(0, 6.28)
 
             def along(t: float, gap=gap, sway=sway, rate=rate, phase=phase) -> float:
                 return self._ego(t) + gap + sway * np.sin(rate * t + phase)
 
-            self._add(self._vehicle(), along, _fixed(float(self._rng.normal(0, 0.15))))
+            if self._plan.section.tram == "shared" and self._rng.random() < 0.35:
+                self._tram(lambda t, along=along: along(t) + 26.0, True, 0.0, 3)
+                gap += 26.0
+            else:
+                self._add(self._vehicle(), along, _fixed(float(self._rng.normal(0, 0.15))))
             gap += self._rng.uniform(26.0, 50.0)
 
     def _oncoming(self, begin: float, end: float) -> None:
@@ -122,21 +125,24 @@ class Traffic:
         while s < end + speed * self._duration_s:
             across = _fixed(self._plan.section.opposite + float(self._rng.normal(0, 0.12)))
             if self._plan.section.tram == "shared" and self._rng.random() < 0.16:
-                self._tram(s + 15, -speed, self._plan.section.opposite, int(self._rng.integers(2, 4)))
+                self._tram(_steady(s + 15, -speed), False, self._plan.section.opposite, int(self._rng.integers(2, 4)))
                 s += self._rng.uniform(40.0, 60.0)
                 continue
             self._add(self._vehicle(), _steady(s, -speed), across, np.pi)
             s += self._rng.uniform(15.0, 38.0)
 
-    def _tram(self, s: float, speed: float, track: float, sections: int) -> None:
-        """An articulated tram; its sections follow the track one by one."""
+    def _tram(self, along: Callable[[float], float], forward: bool, track: float, sections: int) -> None:
+        """An articulated tram whose head is at ``along``; its sections follow the track one by one."""
         colour = int(self._rng.integers(0, 64))
-        forward = speed > 0
         for i in range(sections):
             role = "head" if i == 0 else "tail" if i == sections - 1 else "middle"
-            mesh = vehicles.tram_section(role).painted(k.COACH, colour)
-            start = s - i * 9.1 if forward else s + i * 9.1
-            self._add(mesh, _steady(start, speed), _fixed(track), 0.0 if forward else np.pi)
+            mesh = self._templates.tram[role].painted(k.COACH, colour)
+            behind = -9.1 * i if forward else 9.1 * i
+
+            def section(t: float, behind=behind) -> float:
+                return along(t) + behind
+
+            self._add(mesh, section, _fixed(track), 0.0 if forward else np.pi)
 
     def _trams(self, begin: float, end: float) -> None:
         """Trams on their own tracks, in both directions."""
@@ -144,11 +150,13 @@ class Traffic:
         if section.tram == "shared":
             return
         mean = (self._ego(self._duration_s) - self._ego(0.0)) / max(self._duration_s, 1e-3)
-        for track, speed in zip(section.tracks, (mean * self._rng.uniform(0.8, 1.1), -self._rng.uniform(6, 10)), strict=True):
+        for track, speed in zip(
+            section.tracks, (mean * self._rng.uniform(0.8, 1.1), -self._rng.uniform(6, 10)), strict=True
+        ):
             s = begin + self._rng.uniform(10.0, 60.0) - (speed * self._duration_s if speed > 0 else 0.0)
             while s < end - min(speed, 0.0) * self._duration_s:
                 sections = int(self._rng.integers(2, 4))
-                self._tram(s, speed, track, sections)
+                self._tram(_steady(s, speed), speed > 0, track, sections)
                 s += 9.1 * sections + self._rng.uniform(70.0, 200.0)
 
     def _riders(self, sign: int, begin: float, end: float) -> None:

@@ -34,7 +34,10 @@ def _gable(width: float, depth: float, eaves: float, ridge: float, along: bool, 
         a, b = [[-o, -o, eaves - 0.2], [width + o, -o, eaves - 0.2]], [[width + o, depth + o, eaves - 0.2]]
         top = [[-o, m, ridge], [width + o, m, ridge]]
         slopes = [[a[0], a[1], top[1], top[0]], [b[0], [-o, depth + o, eaves - 0.2], top[0], top[1]]]
-        ends = [[[0, 0, eaves], [0, depth, eaves], [0, m, ridge]], [[width, 0, eaves], [width, depth, eaves], [width, m, ridge]]]
+        ends = [
+            [[0, 0, eaves], [0, depth, eaves], [0, m, ridge]],
+            [[width, 0, eaves], [width, depth, eaves], [width, m, ridge]],
+        ]
     else:
         m = width / 2
         top = [[m, -o, ridge], [m, depth + o, ridge]]
@@ -42,7 +45,10 @@ def _gable(width: float, depth: float, eaves: float, ridge: float, along: bool, 
             [[-o, -o, eaves - 0.2], top[0], top[1], [-o, depth + o, eaves - 0.2]],
             [[width + o, -o, eaves - 0.2], [width + o, depth + o, eaves - 0.2], top[1], top[0]],
         ]
-        ends = [[[0, 0, eaves], [width, 0, eaves], [m, 0, ridge]], [[0, depth, eaves], [width, depth, eaves], [m, depth, ridge]]]
+        ends = [
+            [[0, 0, eaves], [width, 0, eaves], [m, 0, ridge]],
+            [[0, depth, eaves], [width, depth, eaves], [m, depth, ridge]],
+        ]
     roofs = quads(np.array(slopes), k.BUILDING, roof)
     gables = make(np.array(ends).reshape(-1, 3), np.arange(6).reshape(2, 3), k.BUILDING, wall)
     return merge([roofs, gables])
@@ -74,7 +80,14 @@ def town_house(rng: np.random.Generator, width: float) -> Mesh:
         y = 0.35 * depth
         parts.append(box([x, y, height], [x + 0.8, y + 0.6, height + 4.6], k.BUILDING, material_id(k.BRICK, 27)))
     else:
-        parts.append(box([-0.1, -0.15, height - 0.1], [width + 0.1, depth, height + 0.5], k.BUILDING, material_id(k.CONCRETE, trim)))
+        parts.append(
+            box(
+                [-0.1, -0.15, height - 0.1],
+                [width + 0.1, depth, height + 0.5],
+                k.BUILDING,
+                material_id(k.CONCRETE, trim),
+            )
+        )
     if kind != k.CURTAIN:
         if rng.random() < 0.45:
             parts.append(_balconies(rng, width, storeys, trim))
@@ -116,9 +129,14 @@ def cottage(rng: np.random.Generator) -> Mesh:
     wall = material_id(int(rng.choice([k.PLASTER, k.BRICK, k.ROUGHCAST, k.WOOD])), wall_colour)
     roof = material_id(k.TILES, roof_colour)
     ridge = eaves + rng.uniform(2.4, 4.2)
-    parts = [_walls(width, depth, 0.0, eaves, wall), _gable(width, depth, eaves, ridge, bool(rng.random() < 0.6), wall, roof)]
+    parts = [
+        _walls(width, depth, 0.0, eaves, wall),
+        _gable(width, depth, eaves, ridge, bool(rng.random() < 0.6), wall, roof),
+    ]
     x = rng.uniform(0.2, 0.7) * width
-    parts.append(box([x, 0.3 * depth, eaves], [x + 0.7, 0.3 * depth + 0.6, ridge + 0.7], k.BUILDING, material_id(k.BRICK, 26)))
+    parts.append(
+        box([x, 0.3 * depth, eaves], [x + 0.7, 0.3 * depth + 0.6, ridge + 0.7], k.BUILDING, material_id(k.BRICK, 26))
+    )
     if rng.random() < 0.5:
         garage = _walls(3.4, 5.5, 0.0, 2.6, material_id(k.SHOP, trim))
         parts.append(garage.at(width + 0.3, 1.0))
@@ -132,6 +150,8 @@ def tower_block(rng: np.random.Generator) -> Mesh:
     width, depth, height = rng.uniform(14.0, 30.0), rng.uniform(10.0, 16.0), rng.uniform(10.0, 34.0)
     wall = material_id(int(rng.choice(_FACADES)), int(rng.choice(k.FACADES)))
     parts = [_walls(width, depth, -0.5, height, wall)]
-    parts.append(box([-0.1, -0.1, height], [width + 0.1, depth + 0.1, height + 0.6], k.BUILDING, material_id(k.CONCRETE, 8)))
+    parts.append(
+        box([-0.1, -0.1, height], [width + 0.1, depth + 0.1, height + 0.6], k.BUILDING, material_id(k.CONCRETE, 8))
+    )
     parts.append(box([0.3 * width, 0.3 * depth, height], [0.6 * width, 0.7 * depth, height + 2.8], k.BUILDING, wall))
     return merge(parts)

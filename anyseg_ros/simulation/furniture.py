@@ -94,7 +94,9 @@ def direction_board(rng: np.random.Generator, width: float) -> list[tuple[Mesh, 
         material_id(k.SIGN_SQUARE, colour),
         np.array([[0, 0.5, -0.5], [0, -0.5, -0.5], [0, -0.5, 0.5], [0, 0.5, 0.5]]),
     )
-    back = box([0.01, -width / 2, -height / 2], [0.04, width / 2, height / 2], k.TRAFFIC_SIGN, material_id(k.SIGN_BACK, 8))
+    back = box(
+        [0.01, -width / 2, -height / 2], [0.04, width / 2, height / 2], k.TRAFFIC_SIGN, material_id(k.SIGN_BACK, 8)
+    )
     z = 2.3 + height / 2
     posts = [(post(z + 0.4 * height, 0.06, 7), np.array([0.1, y, 0])) for y in (-0.35 * width, 0.35 * width)]
     return [*posts, (merge([plate, back]), np.array([0.0, 0, z]))]
@@ -127,7 +129,9 @@ def mesh_fence(rng: np.random.Generator, length: float) -> Mesh:
     x = np.arange(0.2, length, 0.2)
     z = np.arange(0.1, height, 0.2)
     low = np.concatenate([np.stack([x - 0.012, 0 * x, 0 * x], 1), np.stack([0 * z, 0 * z, z - 0.012], 1)])
-    high = np.concatenate([np.stack([x + 0.012, 0 * x, 0 * x + height], 1), np.stack([0 * z + length, 0 * z, z + 0.012], 1)])
+    high = np.concatenate(
+        [np.stack([x + 0.012, 0 * x, 0 * x + height], 1), np.stack([0 * z + length, 0 * z, z + 0.012], 1)]
+    )
     corners = np.stack([low, [0, 0, 0] + low * [1, 1, 0] + (high - low) * [1, 0, 0] + low * [0, 0, 1], high], 1)
     fourth = low + (high - low) * [0, 0, 1]
     slats = quads(np.concatenate([corners, fourth[:, None]], axis=1), k.FENCE, material)

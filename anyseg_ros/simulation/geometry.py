@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -80,9 +81,7 @@ def make(vertices, triangles, class_id: int, material, local=None) -> Mesh:
     count = len(triangles)
     local = vertices if local is None else np.asarray(local, np.float32).reshape(-1, 3)
     material = np.broadcast_to(np.asarray(material, np.uint16), (count,)).copy()
-    return Mesh(
-        vertices, local, triangles, np.full(count, class_id, np.uint8), material, np.zeros(count, np.int32)
-    )
+    return Mesh(vertices, local, triangles, np.full(count, class_id, np.uint8), material, np.zeros(count, np.int32))
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -173,6 +172,7 @@ def loft(rings: np.ndarray, class_id: int, material, caps: tuple[int, int] | Non
     return make(rings, sides, class_id, per_triangle)
 
 
+@lru_cache(maxsize=4)
 def icosphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [V,3] on the unit sphere and triangles [T,3]: 20, 80, 320 triangles."""
     g = (1 + 5**0.5) / 2

@@ -20,13 +20,15 @@ def build_ground(plan: Plan, rng: np.random.Generator) -> list[Mesh]:
     breaks = [np.arange(begin, end, 2.5), [end]]
     for j in plan.junctions:
         w = j.half_width
-        breaks.append([j.s - w - 6.5, j.s - w - 3.0, j.s - w - 2.5, j.s - w - 2.1, j.s - w, j.s + w, j.s + w + 2.2, j.s + w + 5.7])
+        breaks.append(
+            [j.s - w - 6.5, j.s - w - 3.0, j.s - w - 2.5, j.s - w - 2.1, j.s - w, j.s + w, j.s + w + 2.2, j.s + w + 5.7]
+        )
     s = np.unique(np.round(np.concatenate(breaks), 3))
     s = s[np.concatenate([[True], np.diff(s) > 0.05])]
     meshes = [_carriageway(plan, s, rng)]
     for sign in (-1, 1):
         meshes += _roadside(plan, s, sign, rng)
-    return meshes + _side_streets(plan, rng) + [_horizon(plan)]
+    return meshes + _side_streets(plan, rng) + _horizon(plan, rng)
 
 
 def _strip_edges(plan: Plan) -> tuple[list[float], list[int]]:
@@ -71,7 +73,7 @@ def _cells(vertices: np.ndarray, local: np.ndarray, class_id: int, material: np.
 
 def _carriageway(plan: Plan, s: np.ndarray, rng: np.random.Generator) -> Mesh:
     edges, surfaces = _strip_edges(plan)
-    colour = int(rng.integers(2, 6))
+    colour = int(rng.choice([2, 3, 4, 5, 6, 59, 60, 63, 15]))
     middle = 0.5 * (s[1:] + s[:-1])
     material = np.empty((len(middle), len(surfaces)), np.uint16)
     material[:] = [material_id(kind, colour) for kind in surfaces]
@@ -207,11 +209,19 @@ def _side_streets(plan: Plan, rng: np.random.Generator) -> list[Mesh]:
     return meshes
 
 
-def _horizon(plan: Plan) -> Mesh:
-    """A plain under everything, out to 600 m."""
+def _horizon(plan: Plan, rng: np.random.Generator) -> list[Mesh]:
+    """A plain under everything, and a ring of wooded hills around it."""
     low, high = plan.path.xy.min(axis=0) - 600.0, plan.path.xy.max(axis=0) + 600.0
     z = -0.4
     corners = [[low[0], low[1], z], [high[0], low[1], z], [high[0], high[1], z], [low[0], high[1], z]]
-    return quads([corners], k.TERRAIN, material_id(k.GRASS, 39))
-
-
+    plain = quads([corners], k.TERRAIN, material_id(k.GRASS, 39))
+    angle = np.linspace(0, 2 * np.pi, 97)
+    radius = 0.5 * float(np.linalg.norm(plan.path.xy.max(axis=0) - plan.path.xy.min(axis=0))) + 260.0
+    middle = 0.5 * (low + high)
+    phase = rng.uniform(0, 6.28, 3)
+    crest = 14 + 8 * np.sin(3 * angle + phase[0]) + 5 * np.sin(8 * angle + phase[1]) + 2 * np.sin(31 * angle + phase[2])
+    rims = [np.stack([middle[0] + r * np.cos(angle), middle[1] + r * np.sin(angle), h], 1) for r, h in (
+        (radius, np.full(97, z)), (radius + 60, 0.5 * crest), (radius + 140, np.maximum(crest, 1.0)),
+    )]  # fmt: skip
+    grid = np.stack(rims, axis=1)
+    return [plain, _cells(grid, grid, k.VEGETATION, material_id(k.LEAF, 44))]

@@ -45,7 +45,7 @@ def _colour(kind, base, class_id, instance, x, y, z, fp, up):
     """Linear RGB of one hit."""
     if kind <= _GROUND_HIGH:
         return ground(kind, base, class_id, instance, x, y, fp)
-    if kind == _LEAF or kind == _BARK:
+    if kind in (_LEAF, _BARK):
         return plant(kind, base, instance, x, y, z, fp)
     if _SIGN_LOW <= kind <= _SIGN_HIGH:
         return sign(kind, base, instance, y, z)

@@ -27,6 +27,10 @@ class Walker:
     swing: np.ndarray
     pivot: np.ndarray
 
+    def painted(self, kind: int, colour: int) -> Walker:
+        """As ``Mesh.painted``."""
+        return replace(self, mesh=self.mesh.painted(kind, colour))
+
     def posed(self, phase: float) -> Mesh:
         """The mesh at a phase of the stride (radians)."""
         angle = self.swing * np.float32(np.sin(phase))
@@ -45,7 +49,13 @@ def _torso(class_id: int, width: float, coat: float, cloth: int, skin: int, hair
         return [[half_x * np.cos(a), half_y * np.sin(a), z] for a in angle]
 
     w = width
-    rows = [(coat, 0.14, 0.17 * w), (1.0, 0.13, 0.16 * w), (1.25, 0.14, 0.2 * w), (1.42, 0.11, 0.22 * w), (1.48, 0.06, 0.08)]
+    rows = [
+        (coat, 0.14, 0.17 * w),
+        (1.0, 0.13, 0.16 * w),
+        (1.25, 0.14, 0.2 * w),
+        (1.42, 0.11, 0.22 * w),
+        (1.48, 0.06, 0.08),
+    ]
     parts = [loft(np.array([ring(*row) for row in rows]), class_id, cloth)]
     parts.append(tube([0, 0, 1.46], [0.01, 0, 1.56], 0.055, class_id, skin, 6))
     parts.append(ellipsoid([0.02, 0, 1.64], [0.1, 0.085, 0.125], class_id, skin))
@@ -94,7 +104,7 @@ def rider(rng: np.random.Generator, motor: bool) -> Walker:
     upper, lower = material_id(k.CLOTH, colours[0]), material_id(k.CLOTH, colours[1])
     skin = material_id(k.SKIN, rng.choice([19, 20, 21, 22, 23, 24]))
     helmet = motor or rng.random() < 0.5
-    hair = material_id(k.PAINT if helmet else k.HAIR, colours[2] if helmet else rng.choice([0, 1, 18, 19, 20]))
+    hair = material_id(k.METAL if helmet else k.HAIR, colours[2] if helmet else rng.choice([0, 1, 18, 19, 20]))
     seat, lean, grip = (0.86, 0.25, [0.36, 1.02]) if motor else (0.98, rng.uniform(0.2, 0.6), [0.3, 1.05])
     torso = merge(_torso(k.RIDER, 1.05, 0.9, upper, skin, hair))
     c, s = np.cos(lean), np.sin(lean)
@@ -108,11 +118,16 @@ def rider(rng: np.random.Generator, motor: bool) -> Walker:
         foot = np.array([-0.05, 0.18 * side, 0.3 if motor else 0.25])
         leg = [tube(base + [0, 0.1 * side, 0], knee, 0.085, k.RIDER, lower, 6, 0.065)]
         leg.append(tube(knee, foot, 0.06, k.RIDER, lower, 6, 0.05))
-        leg.append(box(foot - [0.06, 0.04, 0.06], foot + [0.18, 0.04, 0.03], k.RIDER, material_id(k.RUBBER, colours[3] % 20)))
+        leg.append(
+            box(foot - [0.06, 0.04, 0.06], foot + [0.18, 0.04, 0.03], k.RIDER, material_id(k.RUBBER, colours[3] % 20))
+        )
         groups.append((merge(leg), 0.0 if motor else 0.22 * side, seat))
         start = shoulder + [0, 0.2 * side, -0.04]
         elbow = 0.5 * (start + [grip[0], 0.26 * side, grip[1]]) + [0, 0.06 * side, -0.08]
-        arm = [tube(start, elbow, 0.055, k.RIDER, upper, 5), tube(elbow, [grip[0], 0.26 * side, grip[1]], 0.042, k.RIDER, upper, 5)]
+        arm = [
+            tube(start, elbow, 0.055, k.RIDER, upper, 5),
+            tube(elbow, [grip[0], 0.26 * side, grip[1]], 0.042, k.RIDER, upper, 5),
+        ]
         groups.append((merge(arm), 0.0, 0.0))
     mesh = merge([g[0] for g in groups])
     swing = np.concatenate([np.full(len(g[0].vertices), g[1]) for g in groups]).astype(np.float32)

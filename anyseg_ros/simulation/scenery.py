@@ -7,65 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from anyseg_ros.simulation import buildings, furniture, people, vegetation, vehicles
+from anyseg_ros.simulation import buildings, furniture, vegetation
 from anyseg_ros.simulation import kinds as k
 from anyseg_ros.simulation.geometry import Mesh, yaw_matrix
 from anyseg_ros.simulation.ground import build_ground
 from anyseg_ros.simulation.street import CITY, KERB_M, PARK, PARKING_M, SUBURB, Plan, Zone
-
-GROUND_INSTANCES = 16
-
-
-@dataclass
-class Templates:
-    """Meshes that many objects share."""
-
-    cars: list[Mesh]
-    trucks: list[Mesh]
-    buses: list[Mesh]
-    bicycle: Mesh
-    motorcycles: list[Mesh]
-    trees: list[Mesh]
-    bushes: list[Mesh]
-    pedestrians: list[people.Walker]
-    standing: list[people.Walker]
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> Templates:
-        """Random templates for one world."""
-        return cls(
-            cars=[vehicles.car(shape) for shape in vehicles.CAR_SHAPES],
-            trucks=[vehicles.truck(rng) for _ in range(4)],
-            buses=[vehicles.bus(), vehicles.bus(double_decker=True)],
-            bicycle=vehicles.bicycle(),
-            motorcycles=[vehicles.motorcycle(), vehicles.motorcycle(scooter=True)],
-            trees=[vegetation.tree(rng) for _ in range(9)],
-            bushes=[vegetation.bush(rng) for _ in range(6)],
-            pedestrians=[people.walker(rng, True) for _ in range(14)],
-            standing=[people.walker(rng, False) for _ in range(8)],
-        )
-
-    def painted_car(self, rng: np.random.Generator) -> Mesh:
-        """A car of a random shape and colour."""
-        return _pick(rng, self.cars, (0.3, 0.28, 0.24, 0.18)).painted(k.PAINT, car_colour(rng))
-
-    def painted_truck(self, rng: np.random.Generator) -> Mesh:
-        """A lorry with a cab and a load of random colours."""
-        mesh = _pick(rng, self.trucks).painted(k.PAINT, int(rng.integers(0, 64)))
-        return mesh.painted(k.CARGO, int(rng.integers(0, 64)))
-
-    def painted_bus(self, rng: np.random.Generator) -> Mesh:
-        """A bus of a random colour."""
-        return _pick(rng, self.buses, (0.8, 0.2)).painted(k.COACH, int(rng.integers(0, 64)))
-
-
-def car_colour(rng: np.random.Generator) -> int:
-    """Mostly greys, as cars are."""
-    return int(rng.choice(k.GREYS)) if rng.random() < 0.6 else int(rng.integers(0, 64))
-
-
-def _pick(rng: np.random.Generator, items: list, weights: tuple[float, ...] | None = None):
-    return items[int(rng.choice(len(items), p=weights))]
+from anyseg_ros.simulation.templates import Templates, pick
 
 
 @dataclass
@@ -120,7 +67,10 @@ class Scenery:
         setback = self.rng.choice([0.0, 0.0, 1.5, 4.0])
         while s < zone.end - 5.0:
             width = min(self.rng.uniform(9.0, 20.0), zone.end - s)
-            if not all(abs(s + width / 2 - j.s) > j.half_width + 1.5 + width / 2 or sign not in j.sides for j in self.plan.junctions):
+            if not all(
+                abs(s + width / 2 - j.s) > j.half_width + 1.5 + width / 2 or sign not in j.sides
+                for j in self.plan.junctions
+            ):
                 s += 2.0
                 continue
             self._front(buildings.town_house(self.rng, width), s, width, line + sign * (0.3 + setback), sign)
@@ -146,23 +96,23 @@ class Scenery:
             d = line + sign * self.rng.uniform(5.0, 10.0)
             if self._clear(s + 6.0, sign, 8.0):
                 self._front(buildings.cottage(self.rng), s, 12.0, d, sign)
-            s += self.rng.uniform(15.0, 24.0)
-        for s in self._spots(zone.begin, zone.end, 5.0):
+            s += self.rng.uniform(13.5, 20.0)
+        for s in self._spots(zone.begin, zone.end, 3.5):
             if self._clear(s, sign, 2.0):
                 d = line + sign * self.rng.uniform(1.5, 4.5)
                 if self.rng.random() < 0.4:
-                    self.put(_pick(self.rng, self.templates.trees), s, d, yaw=self.rng.uniform(0, 6.28), scale=0.7)
+                    self.put(pick(self.rng, self.templates.trees), s, d, yaw=self.rng.uniform(0, 6.28), scale=0.7)
                 else:
-                    self.put(_pick(self.rng, self.templates.bushes), s, d, yaw=self.rng.uniform(0, 6.28))
+                    self.put(pick(self.rng, self.templates.bushes), s, d, yaw=self.rng.uniform(0, 6.28))
 
     def _park(self, zone: Zone, sign: int) -> None:
         """Meadow with trees, bushes and a wood behind."""
         _, line, _ = self.plan.side(sign)
-        self._border(zone, sign, 0.35)
-        for s in self._spots(zone.begin, zone.end, 4.5):
+        self._border(zone, sign, 0.5)
+        for s in self._spots(zone.begin, zone.end, 3.5):
             d = line + sign * self.rng.uniform(3.0, 30.0)
             if self._clear(s, sign, 2.5):
-                item = _pick(self.rng, self.templates.trees if self.rng.random() < 0.6 else self.templates.bushes)
+                item = pick(self.rng, self.templates.trees if self.rng.random() < 0.6 else self.templates.bushes)
                 self.put(item, s, d, 0.0, self.rng.uniform(0, 6.28), self.rng.uniform(0.8, 1.3))
         if self.rng.random() < 0.6:
             length = zone.end - zone.begin
@@ -227,7 +177,13 @@ class Scenery:
             draw = self.rng.random()
             if trees and draw < 0.75:
                 scale = self.rng.uniform(0.75, 1.15)
-                self.put(_pick(self.rng, self.templates.trees), s, verge + sign * 0.3, yaw=self.rng.uniform(0, 6.28), scale=scale)
+                self.put(
+                    pick(self.rng, self.templates.street_trees),
+                    s,
+                    verge + sign * 0.3,
+                    yaw=self.rng.uniform(0, 6.28),
+                    scale=scale,
+                )
             elif draw < 0.95:
                 yaw = 0.0 if sign < 0 else np.pi
                 self.put_parts(furniture.traffic_sign(self.rng), s, verge, yaw + self.rng.normal(0, 0.1))
@@ -245,7 +201,9 @@ class Scenery:
             length, mesh = 11.5, self.templates.painted_truck(self.rng)
         elif draw < 0.59:
             length, mesh = 12.5, self.templates.painted_bus(self.rng)
-        if not self._clear(s + length / 2, -1, length / 2 + 2.0) or not self._clear(s + length / 2, 1, length / 2 + 2.0):
+        if not self._clear(s + length / 2, -1, length / 2 + 2.0) or not self._clear(
+            s + length / 2, 1, length / 2 + 2.0
+        ):
             return s + 2.0
         if mesh is not None:
             self.put(mesh, s + length / 2, lane + self.rng.normal(0, 0.08), 0.0, yaw + self.rng.normal(0, 0.015))
@@ -258,7 +216,7 @@ class Scenery:
             return s + 4.0
         if draw < 0.8:
             for i in range(int(self.rng.integers(1, 4))):
-                machine = _pick(self.rng, self.templates.motorcycles).painted(k.PAINT, int(self.rng.integers(0, 64)))
+                machine = pick(self.rng, self.templates.motorcycles).painted(k.PAINT, int(self.rng.integers(0, 64)))
                 spot, z = (lane, 0.0) if self.plan.parking(sign) else (kerb + sign * 1.3, KERB_M)
                 self.put(machine, s + 1.1 * i + 0.5, spot, z, -sign * np.pi / 2 + self.rng.normal(0, 0.2))
             return s + 4.0
@@ -267,12 +225,18 @@ class Scenery:
     def _background(self, sign: int) -> None:
         """Tall blocks and woods in the second row."""
         _, line, zones = self.plan.side(sign)
-        for s in self._spots(self.plan.path.begin_m + 20, self.plan.path.end_m - 20, 34.0):
+        for s in self._spots(self.plan.path.begin_m + 20, self.plan.path.end_m - 20, 22.0):
             kind = next((z.kind for z in zones if z.begin <= s < z.end), CITY)
             if kind != PARK and self._clear(s, sign, 18.0):
                 self._front(buildings.tower_block(self.rng), s, 20.0, line + sign * self.rng.uniform(26.0, 45.0), sign)
             elif self._clear(s, sign, 10.0):
-                self.put(vegetation.wood(self.rng, 25.0), s, line + sign * self.rng.uniform(45.0, 60.0), 0.0, self.rng.normal(0, 0.3))
+                self.put(
+                    vegetation.wood(self.rng, 25.0),
+                    s,
+                    line + sign * self.rng.uniform(45.0, 60.0),
+                    0.0,
+                    self.rng.normal(0, 0.3),
+                )
 
     def _junctions(self) -> None:
         """Signals or signs, and somebody who waits in the side street."""

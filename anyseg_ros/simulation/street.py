@@ -27,13 +27,13 @@ class Path:
         self.begin_m, self.end_m = begin_m, end_m
         self.s = np.arange(begin_m, end_m + 0.5, 0.5)
         heading = np.zeros_like(self.s)
-        at, side, current = rng.uniform(20.0, 60.0), rng.choice([-1.0, 1.0]), 0.0
+        at, side, current = begin_m + rng.uniform(20.0, 60.0), rng.choice([-1.0, 1.0]), 0.0
         while at < end_m:
-            target = side * rng.uniform(0.25, 0.85)
-            length = 1.6 * abs(target - current) * rng.uniform(50.0, 85.0)
+            target = side * rng.uniform(0.3, 0.9)
+            length = 1.6 * abs(target - current) * rng.uniform(48.0, 75.0)
             u = np.clip((self.s - at) / length, 0.0, 1.0)
             heading += (target - current) * u * u * (3.0 - 2.0 * u)
-            at += length + rng.uniform(15.0, 90.0)
+            at += length + rng.uniform(10.0, 60.0)
             side, current = -side, target
         self.heading = heading
         step = 0.5 * np.stack([np.cos(heading), np.sin(heading)], 1)
@@ -47,9 +47,7 @@ class Path:
         y = np.interp(s, self.s, self.xy[:, 1]) + d * np.cos(heading)
         return x, y, heading
 
-    def place(
-        self, mesh: Mesh, s: float, d: float, z: float = 0.0, yaw: float = 0.0, scale: float = 1.0
-    ) -> Mesh:
+    def place(self, mesh: Mesh, s: float, d: float, z: float = 0.0, yaw: float = 0.0, scale: float = 1.0) -> Mesh:
         """A template set down at (s, d, z), turned by ``yaw`` from the street's direction."""
         x, y, heading = self.at(s, d)
         return mesh.moved(yaw_matrix(float(heading) + yaw) * scale, np.array([x, y, z]))

@@ -22,14 +22,14 @@ def ground(kind, base, class_id, instance, x, y, fp):
     wide = grain2(x, y, 7.0, fp, instance)
     middle = grain2(x, y, 0.9, fp, instance + 1)
     fine = grain2(x, y, 0.07, fp, instance + 2)
-    if kind == _GRASS or kind == _SOIL:
+    if kind in (_GRASS, _SOIL):
         dry = min(max(0.5 + 1.4 * wide + 0.5 * middle, 0.0), 1.0)
         tall = 1.0 + 0.5 * middle + 0.7 * fine + 0.5 * grain2(x, y, 0.25, fp, instance + 4)
         earth = 0.35 * dry if kind == _GRASS else 0.8
         r = (base[0] * (1 - earth) + 0.22 * earth) * tall
         g = (base[1] * (1 - earth) + 0.17 * earth) * tall
         return r, g, (base[2] * (1 - earth) + 0.09 * earth) * tall
-    if kind == _PAVING or kind == _KERB:
+    if kind in (_PAVING, _KERB):
         slab = 0.3 + 0.4 * unit(instance, 2)
         length = slab if kind == _PAVING else 1.0
         row = int(np.floor(y / slab))
@@ -129,7 +129,11 @@ def body(kind, base, class_id, instance, x, y, z, fp):
         dirt = 0.4 * max(0.0, 0.55 - z) * (1.0 + grain3(x, y, z, 0.25, fp, instance))
         seam = 1.0 - 0.4 * fade(0.05, fp) * line(x - 1.05 * np.round(x / 1.05), 0.012, fp)
         level *= seam
-        return r * level * (1 - dirt) + 0.2 * dirt, g * level * (1 - dirt) + 0.18 * dirt, b * level * (1 - dirt) + 0.15 * dirt
+        return (
+            r * level * (1 - dirt) + 0.2 * dirt,
+            g * level * (1 - dirt) + 0.18 * dirt,
+            b * level * (1 - dirt) + 0.15 * dirt,
+        )
     if kind == _GLASS:
         shade = 0.05 + 0.1 * max(0.0, z - 0.9) + 0.06 * grain3(x, y, z, 0.7, fp, instance)
         return shade, shade * 1.05, shade * 1.15
@@ -187,7 +191,11 @@ def _cargo(r, g, b, instance, x, y, z, fp, level):
     level *= 1.0 - 0.25 * joint(x + y, 0.6, 0.03, fp)
     other = _PALETTE[int(unit(instance, 66) * 64)]
     if style < 0.3:
-        mark = abs(z - 2.1) < 0.45 and abs(x) < 2.4 and mix(mix(int(np.floor(x / 0.22)), int(np.floor(z / 0.3))), instance) % 2 == 0
+        mark = (
+            abs(z - 2.1) < 0.45
+            and abs(x) < 2.4
+            and mix(mix(int(np.floor(x / 0.22)), int(np.floor(z / 0.3))), instance) % 2 == 0
+        )
     elif style < 0.5:
         mark = abs(z - 1.6 - 0.3 * x) < 0.35
     else:

@@ -16,7 +16,9 @@ def _bumps(rng: np.random.Generator, points: np.ndarray, amount: float) -> np.nd
     """Smooth random factors around 1 for the vertices of a sphere."""
     waves = rng.normal(size=(6, 3)) * 2.6
     phase = rng.uniform(0, 6.28, 6)
-    return 1.0 + amount * np.sin(points @ waves.T + phase).mean(axis=1) * 1.8 + amount * 0.5 * rng.normal(size=len(points))
+    return (
+        1.0 + amount * np.sin(points @ waves.T + phase).mean(axis=1) * 1.8 + amount * 0.5 * rng.normal(size=len(points))
+    )
 
 
 def _blob(rng: np.random.Generator, centre, radii, leaf: int, fine: bool = False) -> Mesh:
@@ -35,11 +37,15 @@ def _cards(rng: np.random.Generator, centre, radii, count: int, size: float, lea
     return quads(corners, k.VEGETATION, leaf)
 
 
-def tree(rng: np.random.Generator) -> Mesh:
+_STYLES = {"round": 0.6, "column": 0.14, "fir": 0.14, "bare": 0.12}
+
+
+def tree(rng: np.random.Generator, styles: tuple[str, ...] = tuple(_STYLES)) -> Mesh:
     """A street or park tree of 5 to 11 m: round, columnar, conical (a fir), or bare in winter."""
     leaf = material_id(k.LEAF, rng.choice([38, 39, 40, 40, 41, 43, 44, 44, 37, 22, 21]))
     bark = material_id(k.BARK, rng.choice([2, 3, 4, 19, 20]))
-    style = rng.choice(["round", "column", "fir", "bare"], p=[0.6, 0.14, 0.14, 0.12])
+    weights = np.array([_STYLES[name] for name in styles])
+    style = rng.choice(styles, p=weights / weights.sum())
     height = rng.uniform(5.0, 10.5)
     radius = 0.09 + 0.014 * height
     lean = rng.normal(0, 0.15, 2)
@@ -107,7 +113,9 @@ def hedge(rng: np.random.Generator, length: float) -> Mesh:
     rings[:, 2:] += rng.normal(0, 0.05, rings[:, 2:].shape)
     parts = [loft(rings, k.VEGETATION, leaf)]
     count = int(10 * length)
-    middle = np.stack([rng.uniform(0, length, count), rng.choice([-half, half, 0], count), rng.uniform(0.2, 1, count) * height], 1)
+    middle = np.stack(
+        [rng.uniform(0, length, count), rng.choice([-half, half, 0], count), rng.uniform(0.2, 1, count) * height], 1
+    )
     middle[np.abs(middle[:, 1]) < 0.01, 2] = height
     u, v = rng.normal(size=(2, count, 3)) * 0.08
     parts.append(quads(np.stack([middle - u, middle - v, middle + u, middle + v], axis=1), k.VEGETATION, leaf))

@@ -114,7 +114,11 @@ def car(shape: str) -> Mesh:
     half, front, back = stations[:, 1].max(), stations[-1, 0], stations[0, 0]
     axle = 0.62 * front
     spots = np.array([[x, y] for x in (axle, 0.66 * back) for y in (half - 0.1, 0.1 - half)])
-    parts = [loft(rings, k.CAR, material, (_PAINT, _PAINT)), *wheels(spots, 0.31, 0.22, k.CAR), *_lights(front, back, half, 0.66, k.CAR)]
+    parts = [
+        loft(rings, k.CAR, material, (_PAINT, _PAINT)),
+        *wheels(spots, 0.31, 0.22, k.CAR),
+        *_lights(front, back, half, 0.66, k.CAR),
+    ]
     mirror = [[0.55 * axle, half, 0.95], [0.55 * axle, -half - 0.16, 0.95]]
     parts.append(boxes(mirror, np.array(mirror) + [0.1, 0.16, 0.14], k.CAR, _PAINT))
     return merge(parts)
@@ -212,7 +216,13 @@ def bicycle() -> Mesh:
         parts += [tube(ring[i], ring[i + 1], 0.024, k.BICYCLE, _DARK, 3) for i in range(12)]
         hub = np.array([x, 0, 0.34])
         parts += [tube(hub, ring[i], 0.006, k.BICYCLE, material_id(k.METAL, 8), 3) for i in range(0, 12, 2)]
-    points = {"rear": (-0.52, 0.34), "front": (0.52, 0.34), "pedal": (-0.08, 0.3), "seat": (-0.22, 0.85), "head": (0.38, 0.82)}
+    points = {
+        "rear": (-0.52, 0.34),
+        "front": (0.52, 0.34),
+        "pedal": (-0.08, 0.3),
+        "seat": (-0.22, 0.85),
+        "head": (0.38, 0.82),
+    }
     p = {name: np.array([x, 0.0, z]) for name, (x, z) in points.items()}
     for pair in ("rear seat", "rear pedal", "pedal seat", "pedal head", "seat head", "front head"):
         a, b = pair.split()
@@ -234,7 +244,9 @@ def motorcycle(scooter: bool = False) -> Mesh:
     parts.append(tube([0.4, -0.34, 1.0], [0.4, 0.34, 1.0], 0.025, k.MOTORCYCLE, _DARK, 4))
     if scooter:
         parts.append(box([-0.2, -0.17, 0.22], [0.45, 0.17, 0.32], k.MOTORCYCLE, _PAINT))
-        parts.append(loft(_panel([(0.4, 0.2, 0.25, 0.5), (0.52, 0.2, 0.3, 1.0), (0.56, 0.14, 0.4, 0.95)]), k.MOTORCYCLE, _PAINT))
+        parts.append(
+            loft(_panel([(0.4, 0.2, 0.25, 0.5), (0.52, 0.2, 0.3, 1.0), (0.56, 0.14, 0.4, 0.95)]), k.MOTORCYCLE, _PAINT)
+        )
         rear = [(-0.9, 0.14, 0.5, 0.74), (-0.5, 0.2, 0.3, 0.78), (-0.1, 0.17, 0.26, 0.72)]
         parts.append(loft(_panel(rear), k.MOTORCYCLE, _PAINT))
     else:

@@ -12,8 +12,9 @@ from numba import njit
 from anyseg_ros.simulation.actors import Traffic
 from anyseg_ros.simulation.geometry import Mesh, merge
 from anyseg_ros.simulation.kinds import SKY
-from anyseg_ros.simulation.scenery import Scenery, Templates
+from anyseg_ros.simulation.scenery import Scenery
 from anyseg_ros.simulation.street import draw_plan
+from anyseg_ros.simulation.templates import Templates
 
 __all__ = ["SKY", "Hits", "World"]
 
@@ -61,8 +62,7 @@ def _open3d():
         import open3d
     except ImportError as error:
         raise ImportError(
-            "the simulator casts rays with Open3D, which could not be imported "
-            f"({error}); install anyseg_ros[sim]"
+            f"the simulator casts rays with Open3D, which could not be imported ({error}); install anyseg_ros[sim]"
         ) from error
     return open3d
 
