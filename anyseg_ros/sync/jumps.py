@@ -38,13 +38,13 @@ class StampGuard:
         """
         at = (item.corrected_ns, item.arrival_ns)
         before, self.held = self.held, None
+        if before is not None and self._confirms(before, at):
+            self.forget()
+            return Verdict.JUMP, before
         if self._newest is None or not self._leaves(self._newest, at):
             if self._newest is None or at[0] > self._newest[0]:
                 self._newest = at
             return Verdict.GOOD, before
-        if before is not None and not self._leaves((before.corrected_ns, before.arrival_ns), at):
-            self.forget()
-            return Verdict.JUMP, before
         self.held = item
         return Verdict.HELD, before
 
@@ -52,6 +52,15 @@ class StampGuard:
         """Start a new sequence with whatever comes next."""
         self._newest = None
         self.held = None
+
+    def _confirms(self, before: Item, at: tuple[int, int]) -> bool:
+        """Whether a measurement goes on from the one that was held back, rather than from the newest good one."""
+        if self._leaves((before.corrected_ns, before.arrival_ns), at):
+            return False
+        if self._leaves(self._newest, at):
+            return True
+        went_back = before.corrected_ns < self._newest[0]
+        return went_back and abs(at[0] - before.corrected_ns) < self._newest[0] - at[0]
 
     def _leaves(self, last: tuple[int, int], at: tuple[int, int]) -> bool:
         advanced = at[0] - last[0]

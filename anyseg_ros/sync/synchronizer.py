@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from anyseg_ros.sync.buffers import Fate, Item
 from anyseg_ros.sync.health import HealthJudge, OutputHealth, OutputJudge, SensorHealth
 from anyseg_ros.sync.jumps import Verdict
-from anyseg_ros.sync.set_queue import SetQueue
 from anyseg_ros.sync.reference import NO_FLOOR, Floor, best_reference
+from anyseg_ros.sync.set_queue import SetQueue
 from anyseg_ros.sync.timing import READY_COUNT, RETURN_STREAK, SyncConfig
 from anyseg_ros.sync.track import SensorTrack
 from anyseg_ros.types import FrameSet, Measurement
@@ -181,7 +181,9 @@ class Synchronizer:
         self._queue.arrived(track)
         reference = self._reference
         if reference is None or (not self._answered and track.rank < reference.rank):
-            self._switch(track, now_ns, since=Floor(item.start_ns if track.timing.is_event else item.corrected_ns - 1, 0))
+            self._switch(
+                track, now_ns, since=Floor(item.start_ns if track.timing.is_event else item.corrected_ns - 1, 0)
+            )
         elif track is reference:
             self._open_due(now_ns)
         elif track.rank < reference.rank and track.streak >= RETURN_STREAK:
@@ -216,9 +218,8 @@ class Synchronizer:
         behind_ns = self._queue.floor.corrected_ns - track.newest_ns
         if track.ready >= READY_COUNT and behind_ns > self.config.jump_ns:
             self._queue.flush(now_ns)
-            self._start_over(
-                f"'{track.timing.name}' is the reference and {behind_ns / 1e9:.3f} s behind", now_ns, [track]
-            )
+            reason = f"'{track.timing.name}' is now the reference, {behind_ns / 1e9:.3f} s behind the last output"
+            self._start_over(reason, now_ns, [track])
             self._reference = track
             self._since = Floor(track.newest_ns - 1, 0)
         if self._queue.open_due(track, self._since, now_ns):

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Known answers for the rows on the reference: choice, promotion, return, order of outputs, late and duplicate."""
+
+from sync_support import MS, NOW0, Player, chunk, frame, partner_ms, stamp_ms, stamps_ms, timing
+
+from anyseg_ros.types import Absence
+
+
+def trio(**others):
+    return Player(timing("camera"), timing("lidar"), timing("event"), **others)
+
+
+def play(player, arrivals):
+    """Play (ms, measurement) in order of time, advancing at each deadline in between."""
+    for ms, measurement in sorted(arrivals, key=lambda a: a[0]):
+        while player.deadline_ms is not None and player.deadline_ms <= ms:
+            player.advance(player.deadline_ms)
+        player.at(ms, measurement)
+
+
+def frames(name, first_ms, last_ms, lag_ms=10, period_ms=100):
+    return [(ms + lag_ms, frame(name, ms)) for ms in range(first_ms, last_ms + 1, period_ms)]
+
+
+def chunks(first_ms, last_ms, lag_ms=2, step_ms=10):
+    return [(ms + step_ms + lag_ms, chunk(ms, ms + step_ms)) for ms in range(first_ms, last_ms, step_ms)]
+
+
+# Which sensor is the reference
+
+
+def test_the_best_live_sensor_in_the_order_is_the_reference():
+    player = trio()
+    play(player, frames("camera", 0, 900) + frames("lidar", 30, 930) + chunks(0, 1000))
+    assert {s.reference for s in player.sets} == {"camera"}
+    assert stamps_ms(player.sets) == list(range(0, 1000, 100))
+    player = Player(timing("lidar"), timing("camera"))
+    play(player, frames("camera", 50, 950) + frames("lidar", 30, 930))
+    assert {s.reference for s in player.sets} == {"lidar"}
+
+
+def test_a_set_is_due_for_each_measurement_of_the_reference():
+    player = Player(timing("camera", 33))
+    play(player, frames("camera", 0, 33 * 30, period_ms=33))
+    assert stamps_ms(player.sets) == list(range(0, 33 * 30 + 1, 33))
+
+
+def test_events_as_reference_are_due_at_each_multiple_that_their_corrected_watermark_crosses():
+    player = Player(timing("event", 50, offset_ms=3))
+    play(player, chunks(0, 400, step_ms=10))
+    assert stamps_ms(player.sets) == [50, 100, 150, 200, 250, 300, 350]
+    for given in player.sets:
+        assert given.present["event"].stamp_ns == given.stamp_ns + 3 * MS
+        assert given.closed_ns == given.due_ns == NOW0 + round(stamp_ms(given) + 10 + 2) * MS
+        assert len(given.present["event"].payload) == 30
+
+
+def test_one_chunk_may_cross_several_multiples():
+    player = Player(timing("event", 50))
+    player.at(5, chunk(0, 10))
+    assert stamps_ms(player.at(210, chunk(10, 201))) == [50, 100, 150, 200]
+
+
+def test_a_multiple_whose_window_has_not_arrived_by_half_is_not_due_and_is_counted():
+    player = Player(timing("event", 50))
+    player.at(5, chunk(0, 60))
+    assert stamps_ms(player.at(210, chunk(140, 210))) == [200]
+    assert player.sync.set_counts() == {"due": 2, "given": 2, "reset": 0, "skipped": 2}
+
+
+def test_an_absurdly_long_chunk_is_due_for_its_last_multiples_only():
+    player = Player(timing("event", 50), max_open_sets=4)
+    player.at(5, chunk(-10, 10))
+    assert stamps_ms(player.at(20, chunk(-86_400_000, 970, at_ms=[940])))[-4:] == [800, 850, 900, 950]
+    assert player.sync.set_counts()["due"] == 4
+
+
+def test_an_empty_window_of_the_reference_is_due_and_says_so():
+    player = Player(timing("event", 50))
+    (given,) = player.at(52, chunk(0, 51, at_ms=[5]))
+    assert (given.present, given.absent) == ({}, {"event": Absence.EMPTY})
+
+
+# Promotion
+
+
+def test_the_next_sensor_takes_over_after_the_stale_time_and_answers_what_came_meanwhile():
+    player = trio()
+    play(player, frames("camera", 0, 400) + frames("lidar", 30, 930))
+    assert stamps_ms(player.sets) == [0, 100, 200, 300, 400, 430, 530, 630, 730, 830, 930]
+    promoted = player.sets[5:7]
+    assert [s.closed_ns for s in promoted] == [NOW0 + (410 + 225) * MS] * 2
+    assert [s.due_ns for s in promoted] == [NOW0 + 440 * MS, NOW0 + 540 * MS]
+    assert [s.reference for s in player.sets] == ["camera"] * 5 + ["lidar"] * 6
+
+
+def test_stamps_at_or_below_the_last_output_serve_only_as_partners():
+    player = trio()
+    play(player, frames("camera", 0, 400) + frames("lidar", 0, 900, lag_ms=5))
+    assert stamps_ms(player.sets) == [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]
+    assert partner_ms(player.sets[4], "lidar") == 400
+
+
+def test_open_sets_still_close_after_a_promotion():
+    player = Player(timing("camera", stale_ms=120), timing("lidar"), max_wait_ms=400)
+    play(player, frames("camera", 0, 500) + frames("lidar", 0, 400, lag_ms=150))
+    assert (player.sync.reference, player.sync.open_sets) == ("camera", 1)
+    player.advance(630)
+    assert (player.sync.reference, player.sync.open_sets) == ("lidar", 1)
+    (given,) = player.add(650, frame("lidar", 500))
+    assert (given.reference, stamp_ms(given)) == ("camera", 500)
+    assert stamps_ms(player.add(750, frame("lidar", 600))) == [600]
+
+
+def test_events_take_over_when_nothing_else_lives():
+    player = trio()
+    play(player, frames("camera", 0, 400) + frames("lidar", 30, 430) + chunks(0, 1000))
+    assert stamps_ms(player.sets) == [0, 100, 200, 300, 400, 430, 500, 600, 700, 800, 900, 1000]
+    assert [s.reference for s in player.sets[6:]] == ["event"] * 6
+
+
+def test_a_disabled_reference_is_followed_at_the_next_advance():
+    player = trio()
+    play(player, frames("camera", 0, 400) + frames("lidar", 30, 430))
+    player.sync.set_enabled("camera", False)
+    assert stamps_ms(player.advance(450)) == [430]
+    assert player.sync.reference == "lidar"
+
+
+# Return
+
+
+def test_a_sensor_returns_after_three_measurements_in_period():
+    player = trio()
+    play(player, frames("camera", 0, 400) + frames("lidar", 30, 1530) + frames("camera", 1000, 1500))
+    by_camera = [stamp_ms(s) for s in player.sets if s.reference == "camera"]
+    assert by_camera == [0, 100, 200, 300, 400, 1200, 1300, 1400, 1500]
+    by_lidar = [stamp_ms(s) for s in player.sets if s.reference == "lidar"]
+    assert by_lidar == list(range(430, 1131, 100))
+
+
+def test_measurements_out_of_period_do_not_bring_a_sensor_back():
+    player = trio()
+    every_160 = [(ms + 10, frame("camera", ms)) for ms in range(1000, 2601, 160)]
+    play(player, frames("camera", 0, 400) + frames("lidar", 30, 2630) + every_160)
+    assert player.sync.reference == "lidar"
+
+
+def test_a_returning_sensor_is_answered_from_its_first_stamp_above_the_last_output():
+    player = Player(timing("camera"), timing("lidar", 1000))
+    play(player, frames("lidar", 0, 1000, period_ms=1000) + frames("camera", 1110, 1310))
+    assert stamps_ms(player.sets) == [0, 1000, 1110, 1210, 1310]
+    assert [s.closed_ns for s in player.sets[2:]] == [NOW0 + 1320 * MS] * 3
+
+
+def test_a_better_sensor_is_the_reference_at_once_as_long_as_nothing_has_been_answered():
+    player = trio()
+    player.at(5, chunk(0, 3))
+    assert stamps_ms(player.at(10, frame("camera", 0))) == [0]
+
+
+# No sensor alive
+
+
+def test_with_no_sensor_alive_nothing_is_due_and_the_first_good_measurement_is_answered():
+    player = trio()
+    play(player, frames("camera", 0, 400) + frames("lidar", 0, 400))
+    for ms in range(500, 5000, 100):
+        assert player.advance(ms) == []
+    assert player.sync.reference is None
+    assert player.deadline_ms is None
+    (given,) = player.add(5030, frame("lidar", 5000))
+    assert (given.reference, given.absent["camera"]) == ("lidar", Absence.LOST)
+
+
+def test_what_came_while_no_sensor_was_alive_is_not_answered_later():
+    player = Player(timing("camera", 200), timing("lidar", 50))
+    play(player, frames("camera", 0, 400, period_ms=200) + frames("lidar", 405, 455, period_ms=50))
+    player.advance(870)
+    assert player.sync.reference is None
+    assert stamps_ms(player.at(2000, frame("lidar", 1990))) == [1990]
+    assert stamps_ms(player.at(2050, frame("lidar", 2040))) == [2040]
+
+
+# Several open sets
+
+
+def test_sets_that_wait_at_the_same_time_close_one_by_one_in_stamp_order():
+    player = Player(timing("camera", 30), timing("event"), max_wait_ms=400)
+    play(player, frames("camera", 0, 900, period_ms=30) + chunks(0, 840, lag_ms=70))
+    player.sets.clear()
+    assert player.sync.open_sets == 2
+    assert stamps_ms(player.add(940, chunk(840, 870))) == [870]
+    assert stamps_ms(player.add(970, chunk(870, 900))) == [900]
+
+
+def test_a_later_set_that_completes_closes_the_earlier_with_what_it_has():
+    player = Player(timing("camera", 30), timing("lidar", 100), max_wait_ms=400)
+    play(player, frames("camera", 0, 900, period_ms=30) + frames("lidar", 0, 800, lag_ms=100))
+    player.sets.clear()
+    # 925 is nearest to the lidar's 920, so that it is complete; 870 and 900 close with it
+    sets = player.at(930, frame("camera", 925), frame("lidar", 930))
+    assert stamps_ms(sets) == [870, 900, 925]
+
+
+def test_references_that_arrive_in_the_wrong_order_are_given_out_in_stamp_order():
+    player = Player(timing("camera", 30), timing("lidar", 100), max_wait_ms=400)
+    play(player, frames("camera", 0, 840, period_ms=30) + frames("lidar", 0, 800, lag_ms=100))
+    player.sets.clear()
+    player.at(910, frame("camera", 900))
+    player.at(915, frame("camera", 870))
+    assert stamps_ms(player.at(1000, frame("lidar", 900))) == [870, 900]
+
+
+def test_more_open_sets_than_the_bound_close_the_oldest():
+    player = Player(timing("camera", 30), timing("lidar", 1000), max_wait_ms=5000, max_open_sets=3)
+    play(player, frames("camera", 0, 2400, period_ms=30) + frames("lidar", 0, 1000, lag_ms=900, period_ms=1000))
+    player.sets.clear()
+    play(player, frames("camera", 2430, 2700, period_ms=30))
+    assert player.sync.open_sets == 3
+    assert [stamp_ms(s) for s in player.sets] == list(range(2430 - 90, 2700 - 60, 30))
+
+
+# After a stall
+
+
+def test_after_a_stall_no_partner_is_lost():
+    player = trio()
+    play(player, frames("camera", 0, 900) + frames("lidar", 0, 900) + chunks(0, 1000))
+    player.sets.clear()
+    stalled = frames("camera", 1000, 2900) + frames("lidar", 1000, 2900) + chunks(1000, 2950)
+    sets = player.add(3000, *[m for _, m in sorted(stalled, key=lambda a: a[0])])
+    sets += player.advance(3000)
+    assert stamps_ms(sets) == list(range(1000, 3000, 100))
+    assert all(set(s.present) == {"camera", "lidar", "event"} for s in sets)
+    assert all(s.skew_ns == {"camera": 0, "lidar": 0, "event": 0} for s in sets)
+
+
+def test_after_a_stall_sensors_drained_one_by_one_lose_nothing():
+    player = trio()
+    play(player, frames("camera", 0, 900) + frames("lidar", 0, 900))
+    player.sets.clear()
+    player.add(2000, *[m for _, m in frames("camera", 1000, 1800)])
+    player.add(2000, *[m for _, m in frames("lidar", 1000, 1800)])
+    player.advance(2000)
+    assert stamps_ms(player.sets) == list(range(1000, 1801, 100))
+    assert all("lidar" in s.present and s.skew_ns["lidar"] == 0 for s in player.sets)
+
+
+# Late, duplicate
+
+
+def test_a_reference_stamp_at_or_below_the_last_output_is_late_and_not_due():
+    player = Player(timing("camera"))
+    play(player, frames("camera", 0, 300))
+    assert player.at(320, frame("camera", 250)) == []
+    assert player.counts("camera") == {"received": 5, "used": 4, "late": 1}
+
+
+def test_the_same_sensor_and_stamp_is_a_duplicate_and_the_first_is_kept():
+    player = Player(timing("camera"), timing("lidar"))
+    player.at(5, frame("camera", 0), frame("lidar", 0, b"first"), frame("lidar", 0, b"second"))
+    player.at(105, frame("lidar", 100))
+    (given,) = player.at(106, frame("camera", 20))
+    assert given.present["lidar"].payload == b"first"
+    assert player.at(107, frame("camera", 20)) == []
+    assert player.counts("lidar") == {"received": 3, "used": 1, "buffered": 1, "duplicate": 1}
+    assert player.counts("camera") == {"received": 3, "used": 2, "duplicate": 1}
+
+
+def test_a_partner_that_comes_after_its_set_has_closed_is_late():
+    player = Player(timing("camera"), timing("lidar", tolerance_ms=10))
+    play(player, frames("lidar", 0, 0, lag_ms=0) + frames("camera", -100, 500) + frames("lidar", 100, 400))
+    before = player.counts("lidar")
+    player.advance(560)
+    assert player.sets[-1].absent == {"lidar": Absence.LATE}
+    player.at(570, frame("lidar", 500))
+    play(player, frames("camera", 600, 800) + frames("lidar", 600, 800))
+    assert player.counts("lidar")["late"] == before.get("late", 0) + 1
+
+
+# Unused measurements of a fast partner
+
+
+def test_measurements_of_a_fast_partner_that_no_set_takes_are_unused():
+    player = Player(timing("camera", 100), timing("lidar", 10))
+    play(player, frames("camera", 0, 1000) + frames("lidar", 0, 1000, period_ms=10))
+    counts = player.counts("lidar")
+    assert counts["used"] == 10  # the camera's first image came before any of them
+    assert counts["late"] == 2  # which is why the first two within its tolerance were late
+    assert counts["unused"] + counts["buffered"] == 89
+
+
+# Two clocks
+
+
+def test_outputs_increase_in_their_own_stamps_when_sensors_differ_in_offset():
+    player = Player(timing("camera"), timing("lidar", offset_ms=-40))
+    play(player, frames("camera", 0, 400) + frames("lidar", 380, 980, period_ms=100))
+    stamps = stamps_ms(player.sets)  # the lidar's 380 is 420 on the common clock, but below 400 in its own
+    assert stamps == [0, 100, 200, 300, 400, 480, 580, 680, 780, 880, 980]
