@@ -86,7 +86,8 @@ def range_colours(range_m: np.ndarray) -> np.ndarray:
     """uint8 RGB [...,3] by distance, near red to far blue; black where there is no range (0 or less)."""
     # The square root spreads the near field, where most returns lie.
     near = 1.0 - np.sqrt(np.clip(range_m, 0.0, FAR_M) / FAR_M)
-    levels = np.clip(near * 255.0, 0, 255).astype(np.uint8)
+    # The lowest levels of the map are almost black: far points would vanish in a picture.
+    levels = np.clip(30.0 + near * 225.0, 0, 255).astype(np.uint8)
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     return np.where((range_m > 0)[..., None], table[levels], np.uint8(0))
 

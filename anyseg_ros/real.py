@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from anyseg_ros.bags.pcd import read_pcd
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.replay import answers
+from anyseg_ros.bags.road_frame import load_road, points_in_picture
 from anyseg_ros.modality import Modality, parse_subset
 from anyseg_ros.painting import FAR_M, colour, overlay, range_colours, show_encoded
 from anyseg_ros.panels import Tile, panel, save_png, text
@@ -22,7 +22,7 @@ from anyseg_ros.pipeline import Pipeline, timings_from_rig
 from anyseg_ros.sensors.calibration import CameraModel
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.sync.synchronizer import Synchronizer
-from anyseg_ros.types import FrameSet, Measurement, Points
+from anyseg_ros.types import FrameSet, Measurement
 
 DATA_VARIABLE = "ANYSEG_TEST_DATA"
 CAVEATS = (
@@ -33,78 +33,6 @@ CAVEATS = (
 ROAD_SUBSETS = ("C", "L", "CL")
 EVENT_PERIOD_NS = 100_000_000
 EVENT_HFOV_DEG = 64.0  # the lens of the event recording is not known; nothing is projected across sensors there
-
-
-def load_road(folder: Path) -> tuple[Rig, np.ndarray, Points]:
-    """The road frame: its rig, image and cloud.
-
-    The base frame is put on the road under the lidar.
-
-    Returns:
-        The rig (camera, lidar), uint8 [1200,1920,3] RGB, and the points.
-
-    Raises:
-        ValueError: a file is damaged.
-        OSError: a file is missing.
-    """
-    intrinsic = _single(folder / "camera_intrinsic.json")
-    extrinsic = _single(folder / "lidar_to_camera.json")
-    model = CameraModel(
-        int(intrinsic["img_dist_w"]),
-        int(intrinsic["img_dist_h"]),
-        np.array(intrinsic["cam_K"]["data"], np.float64),
-        "plumb_bob",
-        tuple(intrinsic["cam_dist"]["data"][0]),
-    )
-    camera_from_lidar = np.array(extrinsic["sensor_calib"]["data"], np.float64)
-    fields = read_pcd(folder / "lidar.pcd")
-    points = Points(np.stack([fields[axis] for axis in "xyz"], axis=1), fields["intensity"], ring=fields["ring"])
-    base_from_lidar = np.eye(4)
-    base_from_lidar[2, 3] = lidar_height_m(points.xyz)
-    sensors = (
-        Sensor("camera", Modality.CAMERA, "camera", base_from_lidar @ np.linalg.inv(camera_from_lidar), model=model),
-        Sensor("lidar", Modality.LIDAR, "lidar", base_from_lidar, intensity_scale=1.0 / 255.0),
-    )
-    image = cv2.imread(str(folder / "camera.png"), cv2.IMREAD_COLOR)
-    if image is None:
-        raise OSError(f"cannot read the picture {folder / 'camera.png'}")
-    return Rig("road_frame", "base_link", sensors, "camera"), cv2.cvtColor(image, cv2.COLOR_BGR2RGB), points
-
-
-def _single(path: Path) -> dict[str, Any]:
-    """The parameters of a calibration file, which holds one named entry."""
-    with open(path, encoding="utf-8") as file:
-        return next(iter(json.load(file).values()))["param"]
-
-
-def lidar_height_m(xyz: np.ndarray) -> float:
-    """Height of the lidar above the road: the median depth of what lies 4 to 20 m ahead in the own lane."""
-    x, y, z = np.asarray(xyz, np.float64).T
-    ahead = (x > 4.0) & (x < 20.0) & (np.abs(y) < 3.0) & (z < 0.0)
-    return -float(np.median(z[ahead]))
-
-
-def points_in_picture(rig: Rig, points: Points, distorted: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Where the cloud lies in the picture, before any rounding.
-
-    Args:
-        rig: with a camera and a lidar.
-        points: the cloud, N points.
-        distorted: apply the camera's distortion, as the raw picture has it.
-
-    Returns:
-        uv float64 [N,2] and inside bool [N]: 0 <= u < width, 0 <= v < height, more than 0.1 m in front.
-    """
-    model = rig.sensor("camera").model
-    if not distorted:
-        model = CameraModel(model.width, model.height, model.K)
-    plane_from_lidar = rig.plane_from("lidar")
-    xyz = np.asarray(points.xyz, np.float64) @ plane_from_lidar[:3, :3].T + plane_from_lidar[:3, 3]
-    uv, valid = model.project(xyz)
-    u, v = uv.T
-    with np.errstate(invalid="ignore"):
-        inside = valid & (u >= 0) & (u < model.width) & (v >= 0) & (v < model.height)
-    return uv, inside
 
 
 def draw_cloud(image: np.ndarray, uv: np.ndarray, range_m: np.ndarray) -> np.ndarray:
@@ -126,6 +54,13 @@ def draw_cloud(image: np.ndarray, uv: np.ndarray, range_m: np.ndarray) -> np.nda
     return canvas
 
 
+def over(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The image with everything that is not black in a smaller drawing laid over it."""
+    height, width = image.shape[:2]
+    drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.where(drawn.any(axis=2, keepdims=True), drawn, image)
+
+
 def run_road(folder: Path, out: Path, checkpoint: Path | None) -> dict[str, Any]:
     """Lidar on the picture, then the student on camera, lidar and both; returns the figures."""
     rig, image, points = load_road(folder)
@@ -136,7 +71,7 @@ def run_road(folder: Path, out: Path, checkpoint: Path | None) -> dict[str, Any]
         "points": len(points),
         "points_in_picture": int(inside.sum()),
         "points_in_picture_without_distortion": int(points_in_picture(rig, points, distorted=False)[1].sum()),
-        "lidar_height_m": round(lidar_height_m(points.xyz), 3),
+        "lidar_height_m": round(float(rig.sensor("lidar").base_from_sensor[2, 3]), 3),
         "subsets": {},
     }
     pipeline = Pipeline(rig, checkpoint)
@@ -151,10 +86,12 @@ def run_road(folder: Path, out: Path, checkpoint: Path | None) -> dict[str, Any]
         frame_set = FrameSet(stamp_ns, next(iter(present)), present)
         stack = pipeline.encode(frame_set)
         segmentation = pipeline.segment(stack, frame_set)
-        seen = show_encoded(stack.modalities[0], stack.raw[stack.sensors[0]])
+        seen = image if "camera" in stack.raw else np.zeros_like(image)
+        if "lidar" in stack.raw:
+            seen = over(seen, _crop(pipeline, show_encoded(Modality.LIDAR, stack.raw["lidar"])))
         rows.append(
             [
-                Tile(f"in: {' + '.join(stack.sensors)}", _crop(pipeline, seen)),
+                Tile(f"in: {' + '.join(stack.sensors)}", seen),
                 Tile(f"network, from {subset}", _crop(pipeline, colour(segmentation.labels, pipeline.labels))),
                 Tile("over the picture", overlay(image, segmentation.labels[_content(pipeline)], pipeline.labels)),
             ]

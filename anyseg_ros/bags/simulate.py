@@ -29,8 +29,6 @@ LATENCY_NS = {
 }
 REORDER_NS = 200 * MS  # more than latencies and clock offsets differ by
 
-PROGRESS = "{desc}: {bar} {n:.1f}/{total:.1f} s of the drive, {elapsed} elapsed, {remaining} left"
-
 
 def arrivals(measurements: Iterator[Measurement], rig: Rig) -> Iterator[tuple[int, Measurement]]:
     """Measurements in the order in which they would arrive: (arrival_ns, measurement).
@@ -68,15 +66,16 @@ def write_drive(drive: Any, path: Path, overwrite: bool = False) -> dict[str, in
     rig, plane = drive.rig, drive.rig.sensor(drive.rig.image_plane)
     truth_ns = 0
     with BagWriter(path, overwrite=overwrite) as writer:
-        frames = {s.frame_id: s.base_from_sensor for s in rig.sensors}
-        writer.write_tf_static(drive.start_ns, rig.base_frame, frames.items())
-        with tqdm(total=drive.end_ns / 1e9, desc=path.name, unit="s", bar_format=PROGRESS) as progress:
+        poses = {s.frame_id: s.base_from_sensor for s in rig.sensors}
+        writer.write_tf_static(drive.start_ns, rig.base_frame, poses.items())
+        frames = drive.end_ns // TRUTH_PERIOD_NS + 1
+        with tqdm(total=frames, desc=path.name, unit="frame") as progress:
             for arrival_ns, measurement in arrivals(drive.measurements(), rig):
                 while truth_ns <= min(arrival_ns - drive.start_ns, drive.end_ns):
                     stamp_ns = drive.start_ns + truth_ns
                     labels = drive.labels(truth_ns)
                     writer.write_image(GROUND_TRUTH_TOPIC, stamp_ns, stamp_ns, plane.frame_id, labels)
-                    progress.update(min(TRUTH_PERIOD_NS, drive.end_ns - truth_ns) / 1e9)
+                    progress.update()
                     truth_ns += TRUTH_PERIOD_NS
                 _write(writer, rig, arrival_ns, measurement)
         return dict(writer.counts)

@@ -16,15 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyseg_ros.bags.pcd import lzf_decompress, read_pcd
+from anyseg_ros.bags.road_frame import lidar_height_m, load_road, points_in_picture
 from anyseg_ros.cli import main
-from anyseg_ros.real import (
-    data_folder,
-    decode_counts,
-    draw_cloud,
-    lidar_height_m,
-    load_road,
-    points_in_picture,
-)
+from anyseg_ros.real import data_folder, decode_counts, draw_cloud
 
 FOLDER = Path(os.environ.get("ANYSEG_TEST_DATA", ""))
 needs_recordings = pytest.mark.skipif(
