@@ -41,6 +41,12 @@ class SegmentorParameters:
     max_wait_ms: int = option(
         250, "Longest wait for the partners of a reference measurement.", minimum=1, maximum=10_000
     )
+    max_queue_ms: int = option(
+        300,
+        "Longest wait of a closed frame set for the network; beyond it all but the newest are dropped.",
+        minimum=0,
+        maximum=10_000,
+    )
     camera_type: str = option(
         "auto",
         "Image or CompressedImage on ~/input/camera; auto goes by the topic's name.",

@@ -53,7 +53,9 @@ class PlayerNode(Node):
             )
             for track in self._playlist.tracks.values()
         }
-        self._clock_out = self.create_publisher(Clock, "/clock", qos.reliable(1)) if self._settings.clock_hz > 0 else None
+        self._clock_out = (
+            self.create_publisher(Clock, "/clock", qos.reliable(1)) if self._settings.clock_hz > 0 else None
+        )
         self._began_ns: int | None = None  # steady clock; None: not started, bag time stands still
         self._stop = threading.Event()
         self.context.on_shutdown(self._stop.set)

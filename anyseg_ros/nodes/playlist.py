@@ -93,13 +93,15 @@ class Playlist:
                 self._add_track(topic, msgtype, sensors.get(topic))
 
     def items(self, stop: threading.Event) -> Iterator[Item]:
-        """All messages in order of arrival, read ahead in a thread.
+        """All messages in order of arrival, read ahead in a thread; the first one comes when it is well ahead.
 
         Args:
             stop: ends the reading early.
         """
         ahead: queue.Queue[Item | Exception | None] = queue.Queue(maxsize=_AHEAD)
-        threading.Thread(target=self._read, args=(ahead, stop), name="read ahead", daemon=True).start()
+        primed = threading.Event()
+        threading.Thread(target=self._read, args=(ahead, primed, stop), name="read ahead", daemon=True).start()
+        primed.wait()
         while True:
             item = ahead.get()
             if item is None:
@@ -118,7 +120,9 @@ class Playlist:
             return
         self.tracks[topic] = Track(topic, published_as, kind, msgtype, sensor, topic == "/tf_static")
 
-    def _read(self, ahead: queue.Queue[Item | Exception | None], stop: threading.Event) -> None:
+    def _read(
+        self, ahead: queue.Queue[Item | Exception | None], primed: threading.Event, stop: threading.Event
+    ) -> None:
         last: Exception | None = None
         try:
             with BagReader(self._bag) as reader:
@@ -128,9 +132,12 @@ class Playlist:
                 for bag_ns, topic, msg in reader.messages(self.tracks):
                     item = self._item(self.tracks[topic], bag_ns, msg, feeds.get(topic))
                     if item is not None and not _put(ahead, item, stop):
-                        return
+                        break
+                    if ahead.full():
+                        primed.set()
         except (ValueError, OSError) as error:
             last = error
+        primed.set()
         _put(ahead, last, stop)
 
     def _item(self, track: Track, bag_ns: int, msg: Any, feed: EventFeed | None) -> Item | None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The segmentor: camera, events, lidar and depth in, in any combination; labels out.
 
-Threads: the executor's takes in messages and runs the synchroniser; one worker thread answers the newest frame set.
+Threads: the executor's takes in messages and runs the synchroniser; one worker thread answers the frame sets.
 
 Run it with ``python -m anyseg_ros.nodes.segmentor_node --ros-args -p rig:=config/rigs/sim.yaml
 -r ~/input/camera:=/camera/image_raw -r ~/input/lidar:=/lidar/points -r ~/input/events:=/event_camera/events``.
@@ -48,7 +48,7 @@ _PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
 
 def _logged(transition: Callable[..., TransitionCallbackReturn]) -> Callable[..., TransitionCallbackReturn]:
-    """rclpy swallows what a transition raises; this says it first."""
+    """Says what a transition raises, which rclpy swallows."""
 
     @wraps(transition)
     def told(node: SegmentorNode, state: LifecycleState) -> TransitionCallbackReturn:
@@ -115,7 +115,7 @@ class SegmentorNode(LifecycleNode):
         assert self._settings and self._keeper and self._outputs and self._processor
         rig = self._keeper.rig
         config = replace(timings_from_rig(rig), max_wait_ns=self._settings.max_wait_ms * MS)
-        self._worker = Worker(self._processor, self._on_worker_error)
+        self._worker = Worker(self._processor, self._on_worker_error, self._settings.max_queue_ms * MS)
         self._loop = SyncLoop(Synchronizer(config), rig, self._worker.submit)
         for name in self._processor.pipeline.unknown:
             self._loop.synchronizer.set_enabled(name, False)

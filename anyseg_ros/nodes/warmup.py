@@ -17,11 +17,12 @@ _EVENTS = 5_000
 
 
 def warm_up(pipeline: Pipeline) -> None:
-    """Runs made-up measurements of every sensor through a pipeline, and events through a decoder."""
+    """Runs made-up measurements through a pipeline, with one sensor, two, and so on, and events through a decoder."""
     sensors = pipeline.rig.sensors
     present = {s.name: Measurement(s.name, s.modality, _STAMP_NS, _payload(s), s.frame_id) for s in sensors}
-    reference = sensors[0].name
-    pipeline(FrameSet(_STAMP_NS + sensors[0].offset_ns, reference, present))
+    for count in range(1, len(sensors) + 1):
+        some = dict(list(present.items())[:count])
+        pipeline(FrameSet(_STAMP_NS + sensors[0].offset_ns, sensors[0].name, some))
     pipeline.reset()
     for sensor in sensors:
         if sensor.modality is Modality.EVENT:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Player, segmentor and recorder in processes of their own, over real DDS, with sensors cut on the way."""
 
+import json
+
 import cv2
 import pytest
 
@@ -11,6 +13,8 @@ from live_graph import GRID, MIOU, MS, REMAPS, START_NS, Child, read_jsonl, wait
 pytestmark = pytest.mark.live
 
 SECONDS = 6
+# Half the pace, by /clock, so that a busy machine does not decide what is stale.
+RATE = 0.5
 # camera, events and lidar; then without the lidar; then events alone; then all again
 DROPS = ["lidar@1.53-4.53", "camera@3.03-4.53"]
 
@@ -24,7 +28,12 @@ def drive(tmp_path_factory):
         segmentor = Child(
             "segmentor_node",
             *REMAPS,
-            parameters={"rig": str(folder / "rig.yaml"), "checkpoint": str(folder / "net.safetensors"), "threads": 1},
+            parameters={
+                "rig": str(folder / "rig.yaml"),
+                "checkpoint": str(folder / "net.safetensors"),
+                "threads": 1,
+                "use_sim_time": True,
+            },
         )
         recorder = Child("recorder_node", parameters={"out": str(folder / "out")})
         children += [segmentor, recorder]
@@ -36,6 +45,8 @@ def drive(tmp_path_factory):
                 "bag": str(folder / "bag"),
                 "rig": str(folder / "rig.yaml"),
                 "drop": str(DROPS).replace(" ", ""),
+                "rate": RATE,
+                "clock_hz": 200.0,
                 "log": str(folder / "published.jsonl"),
             },
         )
@@ -51,9 +62,8 @@ def drive(tmp_path_factory):
 
 
 def frames(folder):
+    # The recorder may be in the middle of a line.
     lines = (folder / "out" / "frames.jsonl").read_text().splitlines(keepends=True)
-    import json
-
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
@@ -90,7 +100,7 @@ def test_the_subsets_are_those_that_the_cuts_leave(drive):
 
 def test_a_cut_sensor_is_named_with_the_reason(drive):
     reasons = {row["values"].get("absent.lidar") for row in statuses(drive) if 2.0 < seconds(row) < 4.4}
-    assert reasons <= {"stale", "lost"}, reasons
+    assert reasons == {"stale"}, reasons
 
 
 def test_status_says_where_the_time_went(drive):
@@ -131,7 +141,7 @@ def test_the_player_tells_its_progress_and_keeps_its_pace(drive):
     assert said[-1]["published"]["camera"] == SECONDS * 10 - 15 and said[-1]["cut"] == {"camera": 15, "lidar": 30}
     published = read_jsonl(drive["folder"] / "published.jsonl")
     took = (published[-1]["published_ns"] - published[0]["published_ns"]) / 1e9
-    assert abs(took - SECONDS) < 0.5
+    assert abs(took - SECONDS / RATE) < 0.5
 
 
 def test_the_recorder_can_tell_the_latency(drive):

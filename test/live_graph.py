@@ -118,7 +118,7 @@ class Child:
         for name, value in (parameters or {}).items():
             command += ["-p", f"{name}:={json.dumps(value) if not isinstance(value, str) else value}"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        self.process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env=os.environ.copy(), **pipes)
+        self.process = subprocess.Popen(command, cwd=Path(__file__).parents[1], env=os.environ.copy(), **pipes)
         self.lines = []
         self._closed = False
         self._news = threading.Condition()

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the nodes that need no graph: worker, synchroniser's loop, episodes, latencies."""
+
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+
+from anyseg_ros.nodes import sync_loop  # noqa: E402
+from anyseg_ros.nodes.episodes import Episodes, Latencies  # noqa: E402
+from anyseg_ros.nodes.worker import Worker  # noqa: E402
+
+MS = 1_000_000
+
+
+class Gate:
+    """Work that the test lets go on item by item."""
+
+    def __init__(self):
+        self.seen, self.entered, self.go = [], threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self, item):
+        self.seen.append(item)
+        self.entered.release()
+        assert self.go.acquire(timeout=10)
+        if item == "bad":
+            raise ValueError("this one fails")
+
+
+def run_to_end(worker, gate, count):
+    for _ in range(count):
+        gate.go.release()
+    for _ in range(count - 1):
+        assert gate.entered.acquire(timeout=10)
+    assert worker.stop()
+
+
+def test_without_patience_the_worker_takes_the_newest_and_counts_the_rest():
+    gate = Gate()
+    worker = Worker(gate, pytest.fail)
+    worker.start()
+    worker.submit(1)
+    assert gate.entered.acquire(timeout=10)
+    for item in (2, 3, 4):
+        worker.submit(item)
+    run_to_end(worker, gate, 2)
+    assert gate.seen == [1, 4] and (worker.done, worker.dropped) == (2, 2)
+
+
+def test_with_patience_a_burst_is_answered_in_order():
+    gate = Gate()
+    worker = Worker(gate, pytest.fail, patience_ns=60_000 * MS)
+    worker.start()
+    worker.submit(1)
+    assert gate.entered.acquire(timeout=10)
+    for item in (2, 3, 4):
+        worker.submit(item)
+    run_to_end(worker, gate, 4)
+    assert gate.seen == [1, 2, 3, 4] and worker.dropped == 0
+
+
+def test_an_overloaded_worker_drops_all_but_the_newest(monkeypatch):
+    now = [0]
+    monkeypatch.setattr("anyseg_ros.nodes.worker.time.monotonic_ns", lambda: now[0])
+    worker = Worker(lambda item: None, pytest.fail, patience_ns=100)
+    for now[0], item in ((0, "a"), (90, "b"), (100, "c")):
+        worker.submit(item)
+    assert worker.dropped == 0
+    now[0] = 101
+    worker.submit("d")
+    assert worker.dropped == 3
+
+
+def test_a_failing_item_does_not_end_the_worker():
+    gate, errors = Gate(), []
+    worker = Worker(gate, errors.append, patience_ns=60_000 * MS)
+    worker.start()
+    for item in ("bad", "good"):
+        worker.submit(item)
+    assert gate.entered.acquire(timeout=10)
+    run_to_end(worker, gate, 2)
+    assert gate.seen == ["bad", "good"] and (worker.failed, worker.done) == (1, 1)
+    assert str(errors[0]) == "this one fails"
+
+
+def test_stopping_drops_what_waits():
+    gate = Gate()
+    worker = Worker(gate, pytest.fail)
+    worker.start()
+    worker.submit(1)
+    assert gate.entered.acquire(timeout=10)
+    worker.submit(2)
+    threading.Timer(0.0, gate.go.release).start()
+    assert worker.stop()
+    assert gate.seen[0] == 1 and worker.done + worker.dropped == 2
+
+
+class Spy:
+    """Stands in for the synchroniser and writes down what it is asked."""
+
+    def __init__(self):
+        self.calls = []
+
+    def add(self, measurement, now_ns):
+        self.calls.append(("add", measurement.sensor, now_ns))
+        return []
+
+    def advance(self, now_ns):
+        self.calls.append(("advance", now_ns))
+        return []
+
+
+@pytest.fixture
+def loop():
+    from live_graph import small_rig
+    from sensor_msgs.msg import PointCloud2
+
+    from anyseg_ros.nodes import conversions
+
+    rig = small_rig()
+    spy = Spy()
+    made = sync_loop.SyncLoop(spy, rig, pytest.fail)
+    made.spy, made.lidar, made.msg = spy, rig.sensor("lidar"), PointCloud2(header=conversions.header(1, "lidar"))
+    return made
+
+
+def test_deadlines_run_at_every_tick(loop):
+    for tick in range(3):
+        loop.tick(1000 + tick, tick * sync_loop.TICK_NS)
+    assert loop.spy.calls == [("advance", 1000), ("advance", 1001), ("advance", 1002)]
+
+
+def test_no_deadline_runs_while_simulated_time_has_not_started(loop):
+    loop.tick(0, 0)
+    loop.take(loop.lidar, loop.msg, 0)
+    loop.tick(0, sync_loop.TICK_NS)
+    assert loop.spy.calls == [("add", "lidar", 0)]
+
+
+def test_after_a_stall_everything_that_waits_is_taken_in_before_deadlines_run(loop):
+    loop.tick(1, 0)
+    stall = 300 * MS
+    loop.tick(2, stall)
+    loop.take(loop.lidar, loop.msg, 3)
+    loop.tick(4, stall + 5 * MS)
+    loop.take(loop.lidar, loop.msg, 5)
+    loop.tick(6, stall + 10 * MS)
+    loop.tick(7, stall + 15 * MS)
+    assert loop.spy.calls == [("advance", 1), ("add", "lidar", 3), ("add", "lidar", 5), ("advance", 7)]
+
+
+def test_a_sensor_that_never_rests_cannot_hold_deadlines_off_for_ever(loop):
+    loop.tick(1, 0)
+    loop.tick(2, 300 * MS)
+    for step in range(1, 60):
+        loop.take(loop.lidar, loop.msg, step)
+        loop.tick(step, 300 * MS + step * 5 * MS)
+    first = next(now for kind, *_, now in loop.spy.calls[1:] if kind == "advance")
+    assert first * 5 * MS == sync_loop.CATCH_UP_NS + 5 * MS
+
+
+def test_a_trouble_is_told_once_and_so_is_its_end():
+    said, well = [], []
+    episodes = Episodes(said.append, well.append)
+    for _ in range(3):
+        episodes.report("lidar", "it is broken")
+    episodes.clear("lidar")
+    episodes.clear("lidar")
+    episodes.report("lidar", "it is broken again")
+    assert said == ["it is broken", "it is broken again"]
+    assert len(well) == 1 and "3 occurrence" in well[0]
+    assert episodes.counts == {"lidar": 4}
+
+
+def test_percentiles_are_those_of_the_last_frames():
+    latencies = Latencies(frames=100)
+    for value in range(1, 301):
+        latencies.add({"infer": value * MS})
+    found = latencies.percentiles_ms()
+    assert found == {
+        "infer_p50_ms": float(np.percentile(range(201, 301), 50)),
+        "infer_p99_ms": float(np.percentile(range(201, 301), 99)),
+    }
