@@ -27,6 +27,10 @@ class BagReader:
 
     Types come from the definitions that the bag holds; where it holds none, from ROS 2 Jazzy and EventPacket.
 
+    Attributes:
+        rejected: number of messages that could not be read, by topic or sensor.
+        damage: a sentence, once a damaged place in the file ended the reading.
+
     Args:
         path: a rosbag2 folder, or a bare .mcap or .db3 file.
 
@@ -42,12 +46,16 @@ class BagReader:
             raise BagError(f"{self.path} is no rosbag2: expected a folder with metadata.yaml, or a .mcap or .db3 file")
         self._reader = AnyReader([self.path], default_typestore=typestore())
         self.rejected: Counter[str] = Counter()
+        self.damage: str | None = None
 
     def __enter__(self) -> BagReader:
         try:
             self._reader.open()
-        except (AnyReaderError, FileNotFoundError) as error:
-            raise BagError(f"cannot read the bag {self.path}: {error}") from error
+        except Exception as error:  # of a damaged file the storage libraries raise anything
+            raise BagError(
+                f"cannot read the bag {self.path}: {error} (a recording that was cut off can be repaired with "
+                "mcap recover or ros2 bag reindex)"
+            ) from error
         known = self._reader.typestore.fielddefs
         missing = {c.msgtype for c in self._reader.connections} - set(known)
         fallback = typestore().fielddefs
@@ -82,18 +90,27 @@ class BagReader:
     def messages(self, topics: Collection[str]) -> Iterator[tuple[int, str, Any]]:
         """Messages of some topics in order of arrival: (arrival_ns, topic, message).
 
-        A message that cannot be deserialised is counted in ``rejected`` under its topic and left out.
+        A message that cannot be deserialised is counted in ``rejected`` under its topic and left out. Where the
+        file itself is damaged the messages end, and ``damage`` says so.
         """
         wanted = [c for c in self._reader.connections if c.topic in set(topics)]
         if not wanted:
             return
-        for connection, arrival_ns, raw in self._reader.messages(connections=wanted):
+        for connection, arrival_ns, raw in self._records(wanted):
             try:
                 msg = self._reader.deserialize(raw, connection.msgtype)
             except (AnyReaderError, ValueError, KeyError, IndexError) as error:
                 self._reject(connection.topic, f"a message of {connection.msgtype} cannot be read ({error})")
                 continue
             yield int(arrival_ns), connection.topic, msg
+
+    def _records(self, connections: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
+        """Records up to the end or to the first damage."""
+        try:
+            yield from self._reader.messages(connections=connections)
+        except Exception as error:  # of a damaged file the storage libraries raise anything
+            self.damage = f"{self.path} is damaged, what follows is lost: {error}"
+            log.error("%s", self.damage)
 
     def _reject(self, name: str, why: str) -> None:
         self.rejected[name] += 1

@@ -78,6 +78,7 @@ def replay(
             "drops": list(drops),
             "notes": notes,
             "rejected": dict(reader.rejected),
+            "damage": reader.damage,
             "pictures": recorder.pictures,
             "wall_s": round(time.perf_counter() - begin, 3),
             "bag_s": round((reader.end_ns - reader.start_ns) / 1e9, 3),

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from bag_kit import MS, START_NS, random_cloud, random_events, random_image, small_rig, write_bag
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from anyseg_ros.bags import messages
 from anyseg_ros.bags.calibration import calibrated, chain
@@ -203,3 +206,38 @@ def test_depth_topics_are_not_taken_for_colour():
     topics = {"/front/image": IMAGE, "/front/depth": IMAGE}
     assert match_topics(rig, topics) == {"camera": "/front/image"}
     assert rig.sensor("camera").modality is Modality.CAMERA
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_damaged_files_end_early_or_are_refused(tmp_path_factory, storage, seed):
+    """Whatever is overwritten: messages, then perhaps a sentence; never another error."""
+    rng = np.random.default_rng(seed)
+    bag = tmp_path_factory.mktemp("damaged") / "bag"
+    write_bag(bag, 0.2, storage, truth=False)
+    (file,) = (p for p in bag.iterdir() if p.suffix != ".yaml")
+    data = bytearray(file.read_bytes())
+    for place in rng.integers(0, len(data), 30):
+        data[place] = rng.integers(0, 256)
+    file.write_bytes(data if seed % 3 else data[: int(rng.integers(1, len(data)))])
+    try:
+        with BagReader(bag) as reader:
+            found = [m.stamp_ns for _, m in reader.measurements(small_rig())]
+            assert len(found) <= 24
+    except BagError as error:
+        assert str(bag) in str(error)
+
+
+def test_damage_in_the_middle_keeps_what_came_before(tmp_path, monkeypatch, caplog):
+    bag = write_bag(tmp_path / "bag", 0.3)
+    with BagReader(bag) as reader:
+        records = reader._reader.messages
+
+        def torn(**wanted):
+            yield from itertools.islice(records(**wanted), 5)
+            raise OSError("bad sector")
+
+        monkeypatch.setattr(reader._reader, "messages", torn)
+        assert len(list(reader.measurements(small_rig()))) == 5
+        assert "bad sector" in reader.damage and "bad sector" in caplog.text
