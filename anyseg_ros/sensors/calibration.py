@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from anyseg_ros.sensors.distortion import distort, lens_parameters, undistort
+from anyseg_ros.sensors.lens import lens_parameters
+from anyseg_ros.sensors.projection import project_points, unproject_pixels
 
 Z_MIN_M = 0.1
 COEFFICIENT_COUNTS = {"none": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
@@ -79,7 +79,7 @@ class CameraModel:
 
     @cached_property
     def lens(self) -> tuple[int, np.ndarray, float]:
-        """Kernel code, coefficients and valid limit (see ``distortion.lens_parameters``)."""
+        """Kernel code, coefficients and valid limit (see ``lens.lens_parameters``)."""
         return lens_parameters(self.distortion, self.D)
 
     @property
@@ -100,7 +100,7 @@ class CameraModel:
         points = np.ascontiguousarray(np.asarray(xyz, dtype=np.float64).reshape(-1, 3))
         uv = np.empty((len(points), 2))
         valid = np.empty(len(points), dtype=np.bool_)
-        _project(points, self.intrinsics, *self.lens, Z_MIN_M, uv, valid)
+        project_points(points, self.intrinsics, *self.lens, Z_MIN_M, uv, valid)
         return uv, valid
 
     def rays(self, uv: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ class CameraModel:
         """
         pixels = np.ascontiguousarray(np.asarray(uv, dtype=np.float64).reshape(-1, 2))
         rays = np.empty((len(pixels), 3))
-        _unproject(pixels, self.intrinsics, *self.lens, rays)
+        unproject_pixels(pixels, self.intrinsics, *self.lens, rays)
         return rays
 
     def pixel_rays(self) -> np.ndarray:
@@ -238,30 +238,3 @@ class Grid:
         mask = np.zeros((self.height, self.width), dtype=bool)
         mask[top : top + height, left : left + width] = True
         return mask
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _project(points, intrinsics, code, d, limit, z_min, uv, valid):
-    for i in range(points.shape[0]):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        valid[i] = False
-        uv[i, 0] = math.nan
-        uv[i, 1] = math.nan
-        if not (z > z_min) or not math.isfinite(x + y + z):
-            continue
-        a, b, inside = distort(code, d, limit, x / z, y / z)
-        if inside:
-            uv[i, 0] = intrinsics[0] * a + intrinsics[2]
-            uv[i, 1] = intrinsics[1] * b + intrinsics[3]
-            valid[i] = True
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _unproject(uv, intrinsics, code, d, limit, rays):
-    for i in range(uv.shape[0]):
-        x = (uv[i, 0] - intrinsics[2]) / intrinsics[0]
-        y = (uv[i, 1] - intrinsics[3]) / intrinsics[1]
-        a, b, valid = undistort(code, d, limit, x, y)
-        rays[i, 0] = a if valid else math.nan
-        rays[i, 1] = b if valid else math.nan
-        rays[i, 2] = 1.0 if valid else math.nan

@@ -36,7 +36,8 @@ def image_from(msg: Any) -> np.ndarray:
     if encoding in DEPTH:
         kind, metres = DEPTH[encoding]
         pixels = _pixels(msg, kind, 1)[..., 0]
-        return pixels.astype(np.float32) * np.float32(metres)
+        with np.errstate(invalid="ignore"):  # torn bytes may hold signalling NaNs
+            return pixels.astype(np.float32) * np.float32(metres)
     if encoding not in COLOUR:
         known = ", ".join([*COLOUR, "16UC1", "32FC1"])
         raise PayloadError(f"image encoding '{msg.encoding}' is not read, expected one of: {known}")

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
 from anyseg_ros.sensors.calibration import Z_MIN_M, Grid
-from anyseg_ros.sensors.distortion import distort
+from anyseg_ros.sensors.projection import draw_points
 
 MIN_RANGE_M = 1.0
 
@@ -56,7 +55,7 @@ def project_cloud(
     image = np.zeros((3, grid.height, grid.width), dtype=np.float32)
     pixel_index = np.empty(len(xyz), dtype=np.int32)
     depth = np.full(grid.height * grid.width, np.inf)
-    in_view = _draw_points(
+    in_view = draw_points(
         np.require(xyz, np.float32, "CW"),  # a read-only array would be another kernel to compile
         np.require(intensity, np.float32, "CW"),
         float(intensity_scale),
@@ -73,67 +72,6 @@ def project_cloud(
         pixel_index,
     )
     return Projected(image, pixel_index, in_view)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _draw_points(
-    xyz,
-    intensity,
-    intensity_scale,
-    T,
-    up,
-    gates,
-    intrinsics,
-    code,
-    d,
-    limit,
-    scale,
-    content,
-    image,
-    width,
-    depth,
-    index,
-):
-    near2, far2, z_min = gates[0] * gates[0], gates[1] * gates[1], gates[2]
-    top, left, inner_h, inner_w = content
-    in_view = 0
-    for i in range(xyz.shape[0]):
-        index[i] = -1
-        x, y, z = np.float64(xyz[i, 0]), np.float64(xyz[i, 1]), np.float64(xyz[i, 2])
-        r2 = x * x + y * y + z * z
-        if not (near2 <= r2 <= far2):
-            continue
-        zc = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
-        if not (zc > z_min):
-            continue
-        xc = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3]
-        yc = T[1, 0] * x + T[1, 1] * y + T[1, 2] * z + T[1, 3]
-        a, b, inside = distort(code, d, limit, xc / zc, yc / zc)
-        if not inside:
-            continue
-        column = (intrinsics[0] * a + intrinsics[2] + 0.5) * scale[0]
-        row = (intrinsics[1] * b + intrinsics[3] + 0.5) * scale[1]
-        if not (0 <= column < inner_w and 0 <= row < inner_h):
-            continue
-        pixel = (top + int(row)) * width + left + int(column)
-        index[i] = pixel
-        in_view += 1
-        if zc < depth[pixel]:
-            depth[pixel] = zc
-            image[0, pixel] = math.sqrt(r2)
-            image[1, pixel] = _unit(intensity[i] * intensity_scale)
-            image[2, pixel] = up[0] * x + up[1] * y + up[2] * z + up[3]
-    return in_view
-
-
-@njit(cache=True, nogil=True)
-def _unit(value):
-    """The value cut to 0..1; NaN becomes 0."""
-    if value > 1.0:
-        return 1.0
-    if value > 0.0:
-        return value
-    return 0.0
 
 
 def densify(image: np.ndarray, content: tuple[int, int, int, int]) -> np.ndarray:

@@ -18,6 +18,7 @@ RING_NAMES = ("ring", "channel")
 TIME_NAMES = ("t", "time", "timestamp", "time_stamp")
 ABSOLUTE_FROM_S = 1e8  # a float time above this (3 years) is counted from 1970, not from the stamp
 NANOSECONDS_FROM = 1e17  # and one above this is in nanoseconds (livox)
+LARGEST = 4e18  # of a float read as an integer, so that a stamp can be added in 64 bits
 
 
 def points_from(msg: Any) -> Points:
@@ -111,7 +112,7 @@ def _as_integer(values: np.ndarray, dtype) -> np.ndarray:
         values = np.nan_to_num(values.astype(np.float64), nan=0.0)
     limits = np.iinfo(dtype)
     if values.dtype.kind == "f":
-        return np.clip(values, max(limits.min, -9.2e18), min(limits.max, 9.2e18)).astype(dtype)
+        return np.clip(values, max(limits.min, -LARGEST), min(limits.max, LARGEST)).astype(dtype)
     return np.clip(values.astype(np.int64), limits.min, limits.max).astype(dtype)
 
 

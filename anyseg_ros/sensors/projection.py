@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lens distortion as numba kernels: one point at a time, so that every projection loop can inline it.
+"""The numba kernels between points and pixels: lens distortion, and the loops over points that use it.
 
 The formulas are OpenCV's (calib3d, "Detailed Description"; fisheye module), with the coefficients in the order
-of sensor_msgs/CameraInfo. A polynomial is only a model up to the angle where it stops growing: beyond that it folds
-far points back into the image. ``lens_parameters`` finds that limit, and the kernels call points beyond it invalid.
+of sensor_msgs/CameraInfo: k1 k2 p1 p2 k3 k4 k5 k6, or k1 to k4 for equidistant. ``limit`` is where the model ends
+(see ``lens``). The loops stand in one file with the lens functions that they inline, because numba's cache does not
+notice a change in another file and would go on with the old formulas.
 """
 
 from __future__ import annotations
@@ -14,43 +15,6 @@ import numpy as np
 from numba import njit
 
 NONE, BROWN, EQUIDISTANT = 0, 1, 2
-
-
-def lens_parameters(distortion: str, coefficients: tuple[float, ...]) -> tuple[int, np.ndarray, float]:
-    """What the kernels need to know about a lens.
-
-    Args:
-        distortion: none, plumb_bob, rational_polynomial or equidistant.
-        coefficients: D as in CameraInfo; counts are checked by ``CameraModel``.
-
-    Returns:
-        the kernel code, float64 [8] coefficients (k1 k2 p1 p2 k3 k4 k5 k6, or k1..k4 for equidistant), and the
-        valid limit: the largest radius in the z=1 plane for Brown's model (infinite when the polynomial never
-        folds), the largest angle in rad for equidistant.
-    """
-    padded = np.zeros(8)
-    padded[: len(coefficients)] = coefficients
-    if distortion == "none" or not np.any(padded):
-        if distortion == "equidistant":
-            return EQUIDISTANT, padded, math.pi / 2
-        return NONE, padded, math.inf
-    if distortion == "equidistant":
-        slope = [1.0, *(factor * k for factor, k in zip((3, 5, 7, 9), padded[:4], strict=True))]
-        return EQUIDISTANT, padded, min(math.sqrt(_first_positive_root(slope)), math.pi / 2)
-    k1, k2, _, _, k3, k4, k5, k6 = padded
-    top = np.polynomial.Polynomial([1.0, k1, k2, k3])
-    bottom = np.polynomial.Polynomial([1.0, k4, k5, k6])
-    squared = np.polynomial.Polynomial([0.0, 1.0])
-    slope = top * bottom + 2 * squared * (top.deriv() * bottom - top * bottom.deriv())
-    limit = min(_first_positive_root(slope.coef), _first_positive_root(bottom.coef))
-    return BROWN, padded, math.sqrt(limit)
-
-
-def _first_positive_root(ascending) -> float:
-    """The smallest positive real root of a polynomial (coefficients from the constant up), or infinity."""
-    roots = np.polynomial.Polynomial(np.trim_zeros(np.asarray(ascending, dtype=np.float64), "b")).roots()
-    real = roots.real[(np.abs(roots.imag) <= 1e-9 * (1 + np.abs(roots.real))) & (roots.real > 0)]
-    return float(real.min()) if len(real) else math.inf
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -138,12 +102,15 @@ def undistort(code, d, limit, x, y):
     if wanted < 1e-12 and d[2] == 0 and d[3] == 0:
         return x, y, True
     r = _solve_radial(code, d, limit, wanted)
-    if r < 0:
-        return x, y, False
     if code == EQUIDISTANT:
-        if r >= math.pi / 2 - 1e-6:
+        if r < 0 or r >= math.pi / 2 - 1e-6:
             return x, y, False
         return x * math.tan(r) / wanted, y * math.tan(r) / wanted, True
+    if r < 0 and not math.isfinite(limit):
+        return x, y, False
+    # Newton's steps fall short from well inside, but overshoot near the limit. Where the radial terms alone do not
+    # reach (r < 0), the tangential ones still may.
+    r = min(r, 0.7 * limit) if r >= 0 else 0.7 * limit
     scale = r / wanted if wanted > 0 else 1.0
     return _polish(d, limit, x, y, x * scale, y * scale)
 
@@ -152,9 +119,7 @@ def undistort(code, d, limit, x, y):
 def _polish(d, limit, x, y, a, b):
     """Newton's method in both coordinates from the radial solution, for the tangential terms."""
     for _ in range(20):
-        fx, fy, valid = distort(BROWN, d, limit, a, b)
-        if not valid:
-            return a, b, False
+        fx, fy, _ = distort(BROWN, d, limit, a, b)
         ex, ey = x - fx, y - fy
         if abs(ex) + abs(ey) < 1e-13:
             break
@@ -168,7 +133,103 @@ def _polish(d, limit, x, y, a, b):
         det = xa * yb - cross * cross
         if det == 0:
             return a, b, False
-        a += (yb * ex - cross * ey) / det
-        b += (xa * ey - cross * ex) / det
+        step_a, step_b = (yb * ex - cross * ey) / det, (xa * ey - cross * ex) / det
+        while math.hypot(a + step_a, b + step_b) > limit:  # stay where the model holds; a and b do
+            step_a, step_b = 0.5 * step_a, 0.5 * step_b
+            if abs(step_a) + abs(step_b) < 1e-12:
+                return a, b, False
+        a += step_a
+        b += step_b
     fx, fy, valid = distort(BROWN, d, limit, a, b)
     return a, b, valid and abs(x - fx) + abs(y - fy) < 1e-9
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def project_points(points, intrinsics, code, d, limit, z_min, uv, valid):
+    """Points [N,3] of the optical frame to raw pixels uv [N,2]; NaN where not valid."""
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        valid[i] = False
+        uv[i, 0] = math.nan
+        uv[i, 1] = math.nan
+        if not (z > z_min) or not math.isfinite(x + y + z):
+            continue
+        a, b, inside = distort(code, d, limit, x / z, y / z)
+        if inside:
+            uv[i, 0] = intrinsics[0] * a + intrinsics[2]
+            uv[i, 1] = intrinsics[1] * b + intrinsics[3]
+            valid[i] = True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def unproject_pixels(uv, intrinsics, code, d, limit, rays):
+    """Raw pixels uv [N,2] to rays [N,3] with z = 1; NaN where the lens has none."""
+    for i in range(uv.shape[0]):
+        x = (uv[i, 0] - intrinsics[2]) / intrinsics[0]
+        y = (uv[i, 1] - intrinsics[3]) / intrinsics[1]
+        a, b, valid = undistort(code, d, limit, x, y)
+        rays[i, 0] = a if valid else math.nan
+        rays[i, 1] = b if valid else math.nan
+        rays[i, 2] = 1.0 if valid else math.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw_points(
+    xyz,
+    intensity,
+    intensity_scale,
+    T,
+    up,
+    gates,
+    intrinsics,
+    code,
+    d,
+    limit,
+    scale,
+    content,
+    image,
+    width,
+    depth,
+    index,
+):
+    """Gate, transform, distort and z-buffer a cloud in one pass (see ``lidar.project_cloud``); points in view."""
+    near2, far2, z_min = gates[0] * gates[0], gates[1] * gates[1], gates[2]
+    top, left, inner_h, inner_w = content
+    in_view = 0
+    for i in range(xyz.shape[0]):
+        index[i] = -1
+        x, y, z = np.float64(xyz[i, 0]), np.float64(xyz[i, 1]), np.float64(xyz[i, 2])
+        r2 = x * x + y * y + z * z
+        if not (near2 <= r2 <= far2):
+            continue
+        zc = T[2, 0] * x + T[2, 1] * y + T[2, 2] * z + T[2, 3]
+        if not (zc > z_min):
+            continue
+        xc = T[0, 0] * x + T[0, 1] * y + T[0, 2] * z + T[0, 3]
+        yc = T[1, 0] * x + T[1, 1] * y + T[1, 2] * z + T[1, 3]
+        a, b, inside = distort(code, d, limit, xc / zc, yc / zc)
+        if not inside:
+            continue
+        column = (intrinsics[0] * a + intrinsics[2] + 0.5) * scale[0]
+        row = (intrinsics[1] * b + intrinsics[3] + 0.5) * scale[1]
+        if not (0 <= column < inner_w and 0 <= row < inner_h):
+            continue
+        pixel = (top + int(row)) * width + left + int(column)
+        index[i] = pixel
+        in_view += 1
+        if zc < depth[pixel]:
+            depth[pixel] = zc
+            image[0, pixel] = math.sqrt(r2)
+            image[1, pixel] = _unit(intensity[i] * intensity_scale)
+            image[2, pixel] = up[0] * x + up[1] * y + up[2] * z + up[3]
+    return in_view
+
+
+@njit(cache=True, nogil=True)
+def _unit(value):
+    """The value cut to 0..1; NaN becomes 0."""
+    if value > 1.0:
+        return 1.0
+    if value > 0.0:
+        return value
+    return 0.0

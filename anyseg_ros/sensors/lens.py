@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lens model is to the projection kernels: its kind, its coefficients, and up to where it holds.
+
+A distortion polynomial is only a model up to the angle where it stops growing: beyond, it folds far points back into
+the image. ``lens_parameters`` finds that limit, and the kernels call points beyond it invalid.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from anyseg_ros.sensors.projection import BROWN, EQUIDISTANT, NONE
+
+
+def lens_parameters(distortion: str, coefficients: tuple[float, ...]) -> tuple[int, np.ndarray, float]:
+    """What the kernels need to know about a lens.
+
+    Args:
+        distortion: none, plumb_bob, rational_polynomial or equidistant.
+        coefficients: D as in CameraInfo; counts are checked by ``CameraModel``.
+
+    Returns:
+        the kernel code, float64 [8] coefficients (k1 k2 p1 p2 k3 k4 k5 k6, or k1..k4 for equidistant), and the
+        valid limit: the largest radius in the z=1 plane for Brown's model (infinite when the polynomial never
+        folds), the largest angle in rad for equidistant.
+    """
+    padded = np.zeros(8)
+    padded[: len(coefficients)] = coefficients
+    if distortion == "none" or not np.any(padded):
+        if distortion == "equidistant":
+            return EQUIDISTANT, padded, math.pi / 2
+        return NONE, padded, math.inf
+    if distortion == "equidistant":
+        slope = [1.0, *(factor * k for factor, k in zip((3, 5, 7, 9), padded[:4], strict=True))]
+        return EQUIDISTANT, padded, min(math.sqrt(_first_positive_root(slope)), math.pi / 2)
+    k1, k2, _, _, k3, k4, k5, k6 = padded
+    top = np.polynomial.Polynomial([1.0, k1, k2, k3])
+    bottom = np.polynomial.Polynomial([1.0, k4, k5, k6])
+    squared = np.polynomial.Polynomial([0.0, 1.0])
+    slope = top * bottom + 2 * squared * (top.deriv() * bottom - top * bottom.deriv())
+    pole = _first_positive_root(bottom.coef) * (1 - 1e-9)  # just before it, where the factor is still positive
+    limit = min(_first_positive_root(slope.coef), pole)
+    return BROWN, padded, math.sqrt(limit)
+
+
+def _first_positive_root(ascending) -> float:
+    """The smallest positive real root of a polynomial in r² (from the constant up), or infinity."""
+    coefficients = np.asarray(ascending, dtype=np.float64)
+    # What adds nothing at 87 degrees off the axis (r² = 400) only spoils the companion matrix.
+    while len(coefficients) > 1 and abs(coefficients[-1]) * 400.0 ** (len(coefficients) - 1) < 1e-12:
+        coefficients = coefficients[:-1]
+    roots = np.polynomial.Polynomial(coefficients).roots()
+    real = roots.real[(np.abs(roots.imag) <= 1e-9 * (1 + np.abs(roots.real))) & (roots.real > 0)]
+    return float(real.min()) if len(real) else math.inf
