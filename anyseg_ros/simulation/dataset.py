@@ -149,7 +149,7 @@ def write_scene(root: Path, job: DriveJob, drive: Drive, t_ns: int) -> None:
     triggered together.
     """
     rng = np.random.default_rng([job.config.seed, t_ns])
-    skew_ns = int(rng.integers(-50, 51)) * MS if rng.random() < 0.5 else 0
+    skew_ns = int(rng.integers(-5, 6)) * 10 * MS if rng.random() < 0.5 else 0
     sample = drive.sample(t_ns, lidar_t_ns=t_ns + skew_ns)
     files = {
         "frame_camera": _png(_payload(sample, drive.rig, Modality.CAMERA)[..., ::-1]),

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 LOG_EPS = 1e-4  # radiance below which the photoreceptor sees nothing: far below the camera's floor at night
-THRESHOLD = 0.25
+THRESHOLD = 0.3
 THRESHOLD_SPREAD = 0.03
 REFRACTORY_US = 500
 LENS_BLUR_PX = 0.6

@@ -74,10 +74,10 @@ def sample_light(rng: np.random.Generator, time_of_day: str, weather: Weather) -
     warmth = float(np.clip(1.0 - elevation / 0.8, 0.0, 1.0)) * rng.uniform(0.3, 1.0)
     sun = np.pi * _rgb(1.0, 1.0 - 0.2 * warmth, 0.92 - 0.45 * warmth) * rng.uniform(0.75, 1.0)
     sun = sun * (rng.uniform(0.0, 0.08) if overcast else 1.0 - 0.35 * clouds)
-    blue, grey = _rgb(0.12, 0.24, 0.55), _rgb(0.42, 0.45, 0.5)
+    blue, grey = _rgb(0.08, 0.17, 0.42), _rgb(0.42, 0.45, 0.5)
     level = rng.uniform(0.6, 1.3)
     zenith = level * ((1 - clouds) * blue + clouds * grey)
-    horizon = level * ((1 - clouds) * _rgb(0.45, 0.55, 0.68) + clouds * _rgb(0.55, 0.56, 0.58))
+    horizon = level * ((1 - clouds) * _rgb(0.27, 0.36, 0.5) + clouds * _rgb(0.55, 0.56, 0.58))
     ground = 0.15 * (zenith + sun * direction[2] / np.pi)
     return Light(
         False, direction, sun.astype(np.float32), zenith.astype(np.float32), horizon.astype(np.float32),

@@ -163,6 +163,16 @@ def test_fog_hides_contrast_as_koschmieder_says():
     assert abs(seen["fog"] / seen["clear"] - np.exp(-0.05 * 28.6)) < 0.02
 
 
+def test_the_sky_is_the_sky_and_fog_hides_it():
+    instruments = drive(speed_mps=0.0).instruments
+    clear = instruments.render("camera", 0)
+    sky = clear.radiance[clear.class_id == SKY]
+    assert np.abs(sky - instruments.light.airlight).max() > 0.05 and sky.std(axis=0).max() > 0.005
+    instruments._renderer.weather = Weather("fog", 0.1, 0.0)
+    hidden = instruments.render("camera", 0).radiance[clear.class_id == SKY]
+    np.testing.assert_allclose(hidden, np.broadcast_to(instruments.light.airlight, hidden.shape), atol=0.02)
+
+
 def test_night_starves_the_camera_more_than_the_events():
     day, night = drive(seed=9), drive(seed=9, time_of_day="night")
     radiance = {}
