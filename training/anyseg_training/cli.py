@@ -20,6 +20,7 @@ from anyseg_training.data import Normaliser, Pack, PackError, TrainingBatches
 from anyseg_training.evaluate import evaluate, markdown
 from anyseg_training.fit import Trainer
 from anyseg_training.pack import make_pack
+from anyseg_training.pixel_baseline import pixel_baseline
 from anyseg_training.state import read_average
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -69,6 +70,12 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--train-pack", type=Path, required=True, help="packed training set, for the prior to beat")
     score.add_argument("--out", type=Path, required=True, help="writes OUT.json and OUT.md")
     score.set_defaults(run=run_evaluate)
+
+    pixels = commands.add_parser("pixel-baseline", help="what a pixel's own channels give away: logistic regression")
+    pixels.add_argument("--train-pack", type=Path, required=True, help="packed set to fit")
+    pixels.add_argument("--pack", type=Path, required=True, help="packed split to score")
+    pixels.add_argument("--out", type=Path, required=True, help="writes this JSON file")
+    pixels.set_defaults(run=run_pixel_baseline)
 
     export = commands.add_parser("export", help="the checkpoint that ships: float16, with its scores inside")
     export.add_argument("--checkpoint", type=Path, required=True)
@@ -151,6 +158,15 @@ def run_evaluate(args: argparse.Namespace) -> None:
     args.out.with_suffix(".json").write_text(json.dumps(result))
     args.out.with_suffix(".md").write_text(markdown(result))
     print(markdown(result))
+
+
+def run_pixel_baseline(args: argparse.Namespace) -> None:
+    """``anyseg-train pixel-baseline``."""
+    scores = pixel_baseline(Pack(args.train_pack), Pack(args.pack))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(scores, indent=1) + "\n")
+    for name, score in scores.items():
+        print(f"{name}: mIoU {score['best']:.1f} from a pixel's own three channels")
 
 
 def run_export(args: argparse.Namespace) -> None:
