@@ -89,19 +89,19 @@ class AnySeg(nn.Module):
         streams = present.flatten().nonzero().squeeze(1)
         sample = streams // x.shape[1]
         maps = self.encoder(x.flatten(0, 1)[streams])
-        share = (1.0 / present.sum(1))[sample]
-        return [mean_by_sample(m, sample, share, x.shape[0]) for m in maps]
+        count = present.sum(1)
+        return [mean_by_sample(m, sample, count) for m in maps]
 
     def decode(self, maps: Sequence[Tensor]) -> Tensor:
         """Fused maps of the four scales -> logits [B,K,H/4,W/4]."""
         return self.head(maps)
 
 
-def mean_by_sample(streams: Tensor, sample: Tensor, share: Tensor, batch: int) -> Tensor:
-    """Add up [S,C,h,w] by sample index [S] with weights [S] -> [B,C,h,w], channels-last."""
+def mean_by_sample(streams: Tensor, sample: Tensor, count: Tensor) -> Tensor:
+    """Average streams [S,C,h,w] over each sample [S] of count [B] streams -> [B,C,h,w], channels-last."""
     rows = streams.permute(0, 2, 3, 1)
-    weighted = rows * share.to(rows.dtype).view(-1, 1, 1, 1)
-    total = weighted.new_zeros(batch, *rows.shape[1:])
+    weighted = rows / count[sample].to(rows.dtype).view(-1, 1, 1, 1)
+    total = weighted.new_zeros(len(count), *rows.shape[1:])
     return total.index_add(0, sample, weighted).permute(0, 3, 1, 2)
 
 

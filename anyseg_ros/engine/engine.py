@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a checkpoint's network on one frame after another.
+
+The head is folded once at load: linear layer, fuse slice and BatchNorm become one weight per scale. The labels are
+taken from logits upsampled from a quarter of the grid, as in training and evaluation.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anyseg_ros.model.checkpoint import CheckpointMeta
+from anyseg_ros.model.head import MLPHead, project_and_add
+from anyseg_ros.model.segmentor import AnySeg
+
+log = logging.getLogger(__name__)
+
+
+class FoldedHead(nn.Module):
+    """The head of a trained network with everything before the ReLU in one weight per scale and one bias."""
+
+    def __init__(self, head: MLPHead) -> None:
+        """Fold in float64, keep the precision of the head.
+
+        Args:
+            head: its BatchNorm's running statistics are used.
+        """
+        super().__init__()
+        bn = head.linear_fuse.bn
+        dtype = head.linear_pred.weight.dtype
+        weights, bias = copy.deepcopy(head).double().commuted()
+        scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
+        shift = bn.bias.double() - bn.running_mean.double() * scale
+        self.weights = nn.ParameterList(nn.Parameter((scale[:, None] * w).to(dtype), False) for w in weights)
+        self.bias = nn.Parameter((scale * bias + shift).to(dtype), False)
+        self.linear_pred = copy.deepcopy(head.linear_pred).requires_grad_(False)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps [B,C_i,h_i,w_i], finest first -> logits [B,K,h_1,w_1]."""
+        return self.linear_pred(F.relu(project_and_add(maps, list(self.weights), self.bias), inplace=True))
+
+
+class Engine:
+    """The network, ready to run.
+
+    Attributes:
+        device: where it runs now.
+        meta: the checkpoint's description.
+    """
+
+    def __init__(self, model: AnySeg, meta: CheckpointMeta, device: str = "auto", threads: int | None = None) -> None:
+        """Load the network onto a device and run it once, so that the first frame is not the slow one.
+
+        Args:
+            model: as ``load_checkpoint`` returns it; a copy is used.
+            meta: its description; ``grid`` is what the warm-up runs on.
+            device: ``auto`` (CUDA if there is one that works), ``cpu`` or a torch device such as ``cuda:0``.
+            threads: CPU threads of the whole process (torch has one setting for it); None leaves torch's.
+
+        Raises:
+            ValueError: the device is unknown, or was asked for by name and does not work; or threads is below 1.
+        """
+        if threads is not None:
+            if threads < 1:
+                raise ValueError(f"{threads} threads; at least 1 is needed")
+            torch.set_num_threads(threads)
+        self.meta = meta
+        model = copy.deepcopy(model).eval().requires_grad_(False).float()
+        self._encoder = model.encoder
+        self._head = FoldedHead(model.head)
+        self.device = torch.device("cpu")
+        self._choose(device)
+
+    def _choose(self, wanted: str) -> None:
+        """Move to the device and try it; under ``auto`` a failing one is left for the CPU."""
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+        try:
+            self._move(torch.device(name))
+            self.logits(np.zeros((1, 3, *self.meta.grid), np.float32))
+        except (RuntimeError, AssertionError) as error:
+            if wanted != "auto" or name == "cpu":
+                raise ValueError(f"device '{wanted}' cannot be used: {error}; 'auto' and 'cpu' always work") from error
+            self._fall_back(error)
+        log.info("the network runs on %s", self.device)
+
+    def _move(self, device: torch.device) -> None:
+        self._encoder.to(device)
+        self._head.to(device)
+        self.device = device
+
+    def _fall_back(self, error: Exception) -> None:
+        log.error("device %s failed (%s); the network goes on running on the CPU, more slowly", self.device, error)
+        self._move(torch.device("cpu"))
+
+    def infer(self, stack: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Segment one frame.
+
+        Args:
+            stack: float32 [M,3,H,W], normalised, M at least 1: what is present.
+
+        Returns:
+            Labels uint8 [H,W] and confidence float32 [H,W], the probability of the label.
+
+        Raises:
+            ValueError: the stack has another shape.
+        """
+        try:
+            return self._labels(stack)
+        except RuntimeError as error:
+            if self.device.type == "cpu":
+                raise
+            self._fall_back(error)
+            return self._labels(stack)
+
+    @torch.inference_mode()
+    def logits(self, stack: np.ndarray | Tensor) -> Tensor:
+        """[M,3,H,W] -> float32 [K,H/4,W/4] on the engine's device. Errors as in ``infer``."""
+        stack = torch.as_tensor(stack, dtype=torch.float32)
+        if stack.dim() != 4 or stack.shape[1] != 3 or stack.shape[0] == 0:
+            raise ValueError(f"a stack of shape {tuple(stack.shape)} was given; expected [M,3,H,W] with M at least 1")
+        images = stack.to(self.device).contiguous(memory_format=torch.channels_last)
+        maps = self._encoder(images)
+        return self._head([m.mean(0, keepdim=True) for m in maps])[0]
+
+    @torch.inference_mode()
+    def _labels(self, stack: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
+        quarter = self.logits(stack)
+        full = F.interpolate(quarter[None], scale_factor=4, mode="bilinear", align_corners=False)[0]
+        best, labels = full.max(0)
+        confidence = 1.0 / (full - best).exp_().sum(0)
+        return labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()

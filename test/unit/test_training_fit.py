@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: resuming, dropout of modalities, schedule, recipes, evaluation, and the commands end to end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from anyseg_training.cli import main
+from anyseg_training.config import Recipe, load_recipe, save_recipe
+from anyseg_training.data import Normaliser, Pack, TrainingBatches, draw_subset
+from anyseg_training.evaluate import evaluate, labels_from, subset_logits
+from anyseg_training.fit import Trainer, class_weights, learning_rate
+from anyseg_training.metrics import confusion
+from anyseg_training.pack import make_pack
+from tiny_muses import write_tiny_muses
+
+from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint, read_safetensors
+from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
+
+GRID = (32, 48)
+TINY = Recipe(
+    backbone="b0-half", head_width=16, steps=6, batch=2, warmup_steps=2, modality_dropout=True, lr=1e-3, seed=7
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("training")
+    write_tiny_muses(root / "data", {"train": 5, "val": 3})
+    for split in ("train", "val"):
+        make_pack(root / "data", split, GRID, root / split, workers=1, bar=False)
+    return root
+
+
+def trainer(folder: Path, recipe: Recipe, with_teacher: bool = True) -> Trainer:
+    pack = Pack(folder / "train")
+    config = AnySegConfig(19, recipe.backbone, recipe.head_width)
+    torch.manual_seed(1)
+    model, teacher = AnySeg(config), AnySeg(config)
+    batches = TrainingBatches(
+        pack, Normaliser(pack.modalities, pack.normalisation), recipe.batch, recipe.zoom_max, recipe.seed
+    )
+    return Trainer(model, recipe, batches, pack.index["class_pixels"], teacher if with_teacher else None)
+
+
+def test_resuming_gives_identical_weights(folder, tmp_path):
+    """Stopped at a step and started again by a fresh process's objects: bit for bit the uninterrupted run."""
+    whole = trainer(folder, TINY)
+    assert whole.run(tmp_path / "whole", bar=False).finished
+    first = trainer(folder, TINY)
+    outcome = first.run(tmp_path / "parts", budget_minutes=0.0, bar=False)
+    assert (outcome.step, outcome.finished) == (1, False)
+    torch.rand(13)  # whatever else draws random numbers in between must not matter
+    second = trainer(folder, TINY)
+    assert second.run(tmp_path / "parts", bar=False).finished
+    for name, value in whole.state.model.state_dict().items():
+        assert torch.equal(value, second.state.model.state_dict()[name]), name
+        assert torch.equal(whole.state.average[name], second.state.average[name]), name
+    saved, resumed = (read_safetensors(tmp_path / d / "state.safetensors") for d in ("whole", "parts"))
+    assert saved[1] == resumed[1] and saved[0].keys() == resumed[0].keys()
+    assert all(torch.equal(value, resumed[0][name]) for name, value in saved[0].items())
+
+
+def test_a_state_of_another_recipe_is_refused(folder, tmp_path):
+    trainer(folder, TINY).run(tmp_path, budget_minutes=0.0, bar=False)
+    with pytest.raises(CheckpointError, match="lr = 0.001, this run has 0.002"):
+        trainer(folder, replace(TINY, lr=2e-3)).run(tmp_path, bar=False)
+
+
+def test_losses_go_down_and_are_logged(folder, tmp_path):
+    recipe = replace(TINY, steps=40, modality_dropout=False, zoom_max=1.0, lr=3e-3)
+    run = trainer(folder, recipe, with_teacher=False)
+    first = run.step(run.batches(0))["supervised"]
+    run.run(tmp_path, bar=False)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [20, 40]
+    assert log[-1]["supervised"] < first
+
+
+def test_the_teacher_stays_frozen_and_the_student_learns(folder):
+    run = trainer(folder, TINY)
+    teacher = {k: v.clone() for k, v in run.teacher.state_dict().items()}
+    student = {k: v.clone() for k, v in run.state.model.state_dict().items()}
+    losses = [run.step(run.batches(i)) for i in range(2)]
+    assert all(loss["mad"] > 0 for loss in losses)
+    assert all(torch.equal(v, run.teacher.state_dict()[k]) for k, v in teacher.items())
+    assert any(not torch.equal(v, run.state.model.state_dict()[k]) for k, v in student.items())
+    assert not run.teacher.training
+
+
+def test_batches_depend_on_the_step_alone(folder):
+    a, b = trainer(folder, TINY).batches, trainer(folder, TINY).batches
+    for step in (5, 0, 3):
+        assert torch.equal(a(step).images, b(step).images)
+        assert torch.equal(a(step).labels, b(step).labels)
+    assert sorted(a.sample_index(i) for i in range(5)) == [0, 1, 2, 3, 4]
+    assert sorted(a.sample_index(i) for i in range(5, 10)) == [0, 1, 2, 3, 4]
+
+
+def test_drawn_subsets_are_uniform_in_size_then_in_content():
+    draws = 60_000
+    present = torch.ones(draws, 3, dtype=torch.bool)
+    subset = draw_subset(present, torch.Generator().manual_seed(0))
+    codes = (subset * torch.tensor([1, 2, 4])).sum(1).bincount(minlength=8).double() / draws
+    assert codes[0] == 0
+    for code in (1, 2, 4, 3, 5, 6):
+        assert float(codes[code]) == pytest.approx(1 / 9, abs=0.006)
+    assert float(codes[7]) == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_drawn_subsets_never_name_what_is_absent():
+    present = torch.tensor([[True, False, True], [False, True, False]] * 500)
+    subset = draw_subset(present, torch.Generator().manual_seed(0))
+    assert not (subset & ~present).any() and subset.any(1).all()
+    assert subset[1::2, 1].all()
+
+
+def test_schedule():
+    recipe = Recipe(lr=1.0, steps=100, warmup_steps=10, power=0.9)
+    assert learning_rate(0, recipe) == pytest.approx(0.1)
+    assert learning_rate(5, recipe) == pytest.approx(0.55 * 0.95**0.9)
+    assert learning_rate(50, recipe) == pytest.approx(0.5**0.9)
+    assert 0 < learning_rate(99, recipe) < 0.02
+
+
+def test_class_weights_by_hand():
+    recipe = Recipe(class_balance=0.5, class_weight_range=(0.6, 3.0))
+    found = class_weights([300, 75, 0, 1], recipe).tolist()
+    mean = 376 / 3
+    assert found == pytest.approx([(mean / 300) ** 0.5, (mean / 75) ** 0.5, 1.0, 3.0])
+
+
+def test_recipes_round_trip_and_refuse_what_they_do_not_know(tmp_path):
+    save_recipe(TINY, tmp_path / "r.yaml")
+    assert load_recipe(tmp_path / "r.yaml") == TINY
+    assert load_recipe(tmp_path / "r.yaml", ["lr=2e-4", "steps=9"]) == replace(TINY, lr=2e-4, steps=9)
+    with pytest.raises(ValueError, match="no 'learning_rate'; known are backbone"):
+        load_recipe(None, ["learning_rate=1"])
+    with pytest.raises(ValueError, match="steps is 'many'; expected int"):
+        load_recipe(None, ["steps=many"])
+    with pytest.raises(ValueError, match="write name=value"):
+        load_recipe(None, ["steps"])
+
+
+@pytest.mark.parametrize("name", ["sim_teacher", "sim_student"])
+def test_shipped_recipes_load(name):
+    assert load_recipe(Path(__file__).parents[2] / f"config/training/{name}.yaml").steps > 0
+
+
+def test_all_subsets_from_one_encoder_pass_equal_separate_runs(folder):
+    """Confusion counts in float64 are those of seven separate runs of the whole network."""
+    pack = Pack(folder / "val")
+    torch.manual_seed(0)
+    model = AnySeg(AnySegConfig(19, "b0-half", 16)).eval().double()
+    seen = []
+    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[0]))
+    images, labels = pack.raw(0)
+    stack = torch.from_numpy(Normaliser(pack.modalities, pack.normalisation)(images)).double()
+    with torch.inference_mode():
+        answers = subset_logits(model, stack, pack.present[0], pack.modalities)
+        assert seen == [3]
+        assert [a.subset for a in answers] == ["C", "E", "L", "CE", "CL", "EL", "CEL"]
+        for answer in answers:
+            rows = ["CEL".index(letter) for letter in answer.subset]
+            alone = model(stack[rows][None])
+            a, b = (confusion(labels, labels_from(x, GRID), 19) for x in (answer.logits, alone))
+            np.testing.assert_array_equal(a, b)
+
+
+def test_subsets_without_any_present_modality_answer_nothing(folder):
+    pack = Pack(folder / "val")
+    model = AnySeg(AnySegConfig(19, "b0-half", 16)).eval()
+    stack = torch.randn(3, 3, *GRID)
+    answers = {a.subset: a.logits for a in subset_logits(model, stack, np.array([True, False, False]), pack.modalities)}
+    assert answers["EL"] is None and (labels_from(None, GRID) == 255).all()
+    torch.testing.assert_close(answers["CEL"], answers["C"])
+
+
+def test_report_of_a_constant_answer(folder, monkeypatch):
+    """A network that always says class 2 scores the share of class 2, as counted by hand."""
+    pack = Pack(folder / "val")
+    model = AnySeg(AnySegConfig(19, "b0-half", 16))
+    torch.nn.init.zeros_(model.head.linear_pred.weight)
+    model.head.linear_pred.bias.data[2] = 5.0
+    result = evaluate(model, pack, Normaliser(pack.modalities, pack.normalisation), pack.prior, bar=False)
+    labels = np.asarray(pack.labels)
+    share = (labels == 2).sum() / (labels != 255).sum()
+    occurring = len(set(np.unique(labels)) - {255})
+    assert result["miou"]["EL"] == pytest.approx(100 * share / occurring)
+    assert result["miou_absent_as_zero"]["EL"] == pytest.approx(100 * share / 19)
+    assert set(result["by_condition"]) == {"all", "day", "night", "clear", "fog"}
+    assert result["prior_miou"] == pytest.approx(100.0)
+    assert "wall" in result["classes_without_labels"]
+
+
+def test_commands_end_to_end(folder, tmp_path, capsys):
+    run = tmp_path
+    tiny = ["steps=2", "batch=2", "backbone=b0-half", "head_width=16"]
+    train, val = str(folder / "train"), str(folder / "val")
+    teacher = str(run / "teacher/checkpoint.safetensors")
+    student = str(run / "student/checkpoint.safetensors")
+    assert main(["teacher", "--pack", train, "--out", str(run / "teacher"), "--set", *tiny]) == 0
+    arguments = ["student", "--pack", train, "--out", str(run / "student"), "--set", *tiny, "modality_dropout=true"]
+    assert main(arguments) == 2
+    assert "give --teacher" in capsys.readouterr().err
+    assert main([*arguments, "--teacher", teacher, "--init", teacher]) == 0
+    scores = str(run / "scores")
+    assert main(["evaluate", "--checkpoint", student, "--pack", val, "--train-pack", train, "--out", scores]) == 0
+    assert "| all |" in (run / "scores.md").read_text()
+    shipped = run / "weights/anyseg.safetensors"
+    assert main(["export", "--checkpoint", student, "--scores", f"{scores}.json", "--out", str(shipped)]) == 0
+    model, meta = load_checkpoint(shipped)
+    assert set(meta.miou) == {"C", "E", "L", "CE", "CL", "EL", "CEL"}
+    assert meta.grid == list(GRID) and meta.training["role"] == "student" and meta.training["drives"] == 3
+    assert meta.normalisation == Pack(folder / "train").normalisation
+    assert not model.training
+
+
+def test_commands_say_what_is_wrong(tmp_path, capsys):
+    assert main(["teacher", "--pack", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    assert "holds no index.json" in capsys.readouterr().err

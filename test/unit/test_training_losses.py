@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses and metrics with hand-computed answers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from anyseg_training.losses import HARD_LOSS, mad_loss, ohem_cross_entropy
+from anyseg_training.metrics import confusion, iou_per_class, miou
+
+
+def two_class_logits(probabilities: list[float]) -> torch.Tensor:
+    """[1,2,1,N]: class 0 has these probabilities."""
+    p = torch.tensor(probabilities, dtype=torch.float64)
+    return torch.stack([p.log(), (1 - p).log()])[None, :, None, :]
+
+
+def test_ohem_keeps_only_hard_pixels():
+    logits = two_class_logits([0.9, 0.5, 0.6, 0.8])
+    labels = torch.zeros(1, 1, 4, dtype=torch.long)
+    expected = (-math.log(0.5) - math.log(0.6)) / 2
+    assert float(ohem_cross_entropy(logits, labels)) == pytest.approx(expected)
+
+
+def test_ohem_keeps_a_sixteenth_when_all_is_easy():
+    probabilities = [0.99] * 30 + [0.8, 0.9]
+    labels = torch.zeros(1, 1, 32, dtype=torch.long)
+    expected = (-math.log(0.8) - math.log(0.9)) / 2
+    assert float(ohem_cross_entropy(two_class_logits(probabilities), labels)) == pytest.approx(expected)
+
+
+def test_ohem_ignores_unlabelled_pixels_and_counts_only_valid_ones():
+    probabilities = [0.99] * 16 + [0.01] * 16
+    labels = torch.tensor([0] * 16 + [255] * 16).view(1, 1, 32)
+    assert float(ohem_cross_entropy(two_class_logits(probabilities), labels)) == pytest.approx(-math.log(0.99))
+
+
+def test_ohem_with_fewer_than_sixteen_easy_pixels_averages_them():
+    labels = torch.zeros(1, 1, 2, dtype=torch.long)
+    expected = -(math.log(0.9) + math.log(0.8)) / 2
+    assert float(ohem_cross_entropy(two_class_logits([0.9, 0.8]), labels)) == pytest.approx(expected)
+
+
+def test_ohem_without_labels_is_zero_with_a_gradient():
+    logits = two_class_logits([0.5, 0.5]).requires_grad_()
+    loss = ohem_cross_entropy(logits, torch.full((1, 1, 2), 255))
+    loss.backward()
+    assert float(loss.detach()) == 0.0 and torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_class_weights_multiply_after_the_choice():
+    logits = two_class_logits([0.5, 0.4])
+    labels = torch.tensor([0, 1]).view(1, 1, 2)
+    expected = (3 * -math.log(0.5) + 1 * -math.log(0.6)) / 2
+    weights = torch.tensor([3.0, 1.0], dtype=torch.float64)
+    assert float(ohem_cross_entropy(logits, labels, weights)) == pytest.approx(expected)
+
+
+def test_the_threshold_is_a_probability_of_seven_tenths():
+    assert pytest.approx(0.7) == math.exp(-HARD_LOSS)
+
+
+def test_mad_is_kl_from_teacher_to_student_per_pixel():
+    teacher, student = two_class_logits([0.8, 0.5]), two_class_logits([0.4, 0.5])
+    expected = (0.8 * math.log(0.8 / 0.4) + 0.2 * math.log(0.2 / 0.6)) / 2
+    assert float(mad_loss(student, teacher)) == pytest.approx(expected)
+    assert float(mad_loss(teacher, teacher)) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_mad_does_not_depend_on_the_number_of_classes_as_such():
+    """Classes that neither model considers possible change nothing."""
+    teacher, student = two_class_logits([0.8]), two_class_logits([0.4])
+    pad = torch.full((1, 5, 1, 1), -100.0, dtype=torch.float64)
+    padded = mad_loss(torch.cat([student, pad], 1), torch.cat([teacher, pad], 1))
+    assert float(padded) == pytest.approx(float(mad_loss(student, teacher)))
+
+
+def test_gradients_in_float64():
+    torch.manual_seed(0)
+    student = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 4, 5))
+    assert torch.autograd.gradcheck(lambda s: mad_loss(s, teacher), student)
+    assert torch.autograd.gradcheck(lambda s: ohem_cross_entropy(s, labels), student)
+    mad_loss(student, teacher).backward()
+    assert teacher.grad is None
+
+
+def test_confusion_and_iou_by_hand():
+    labels = np.array([0, 0, 0, 1, 1, 255, 2])
+    found = np.array([0, 0, 1, 1, 255, 0, 2])
+    counts = confusion(labels, found, 4)
+    assert counts.dtype == np.int64
+    np.testing.assert_array_equal(counts, [[2, 1, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
+    iou = iou_per_class(counts)
+    assert iou[:3] == pytest.approx([2 / 3, 1 / 3, 1.0]) and np.isnan(iou[3])
+    assert miou(counts) == pytest.approx(100 * (2 / 3 + 1 / 3 + 1) / 3)
+    assert miou(counts, absent_as_zero=True) == pytest.approx(100 * 2 / 4)
+
+
+def test_confusion_adds_up_over_batches_and_refuses_other_values():
+    rng = np.random.default_rng(0)
+    labels, found = rng.integers(0, 5, (2, 10, 8, 8)).astype(np.uint8)
+    parts = sum(confusion(a, b, 5) for a, b in zip(labels, found, strict=True))
+    np.testing.assert_array_equal(parts, confusion(labels, found, 5))
+    with pytest.raises(ValueError, match="5 classes exist|above 4"):
+        confusion(np.array([7]), np.array([0]), 5)
+
+
+def test_a_predicted_class_without_labels_costs_the_others_only():
+    counts = confusion(np.array([0, 0]), np.array([0, 1]), 2)
+    assert miou(counts) == pytest.approx(50.0)
+    assert iou_per_class(counts)[1] == 0.0
