@@ -138,7 +138,7 @@ class Child:
     def text(self):
         return "\n".join(self.lines)
 
-    def wait_for(self, text, timeout_s=30.0):
+    def wait_for(self, text, timeout_s=90.0):
         with self._news:
             self._news.wait_for(lambda: text in self.text or self._closed, timeout_s)
         assert text in self.text, f"'{text}' did not come:\n{self.text}"

@@ -74,7 +74,7 @@ class Graph:
         answered = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: answered.set())
-        assert answered.wait(30), f"no answer from {client.srv_name}"
+        assert answered.wait(90), f"no answer from {client.srv_name}"
         return future.result()
 
     def change(self, transition):
