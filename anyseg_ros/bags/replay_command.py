@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ def replay(
         begin = time.perf_counter()
         with BagWriter(out / BAG_NAME) as writer:
             recorder = Recorder(reader, pipeline, writer, out)
-            for answer in tqdm(answers(reader, pipeline, synchronizer, cuts), desc="replay", unit="set"):
+            for answer in tqdm(answers(reader, pipeline, synchronizer, cuts), desc="replay", unit=" sets"):
                 recorder.take(answer)
         summary = recorder.tally.summary() | {
             "bag": str(bag),
@@ -202,6 +203,10 @@ def run(args: argparse.Namespace) -> int:
     for note in summary["notes"]:
         print(note)
     print(f"{summary['frames_out']} of {summary['frames_due']} due sets answered in {summary['wall_s']:.1f} s")
+    if not summary["frames_out"]:
+        unread = ", ".join(f"{count} of {name} could not be read" for name, count in summary["rejected"].items())
+        print(f"nothing was answered: {unread or 'no sensor was left'}", file=sys.stderr)
+        return 1
     print(table(summary))
     print(f"bag, pictures and summary.json are in {args.out}")
     return 0
