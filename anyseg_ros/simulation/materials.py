@@ -73,11 +73,11 @@ def _albedo(class_id, material, instance, local, normal, footprint, out):
     for i in range(len(class_id)):
         if instance[i] < 0:
             continue
-        kind = material[i] >> MATERIAL_COLOUR_BITS
+        kind, number = int(material[i]) >> MATERIAL_COLOUR_BITS, int(instance[i])
         base = _PALETTE[material[i] & COLOUR_MASK]
         fp = max(float(footprint[i]), 1e-3)
         p = local[i]
-        r, g, b = _colour(kind, base, class_id[i], instance[i], p[0], p[1], p[2], fp, normal[i, 2])
+        r, g, b = _colour(kind, base, class_id[i], number, p[0], p[1], p[2], fp, normal[i, 2])
         out[i, 0] = min(max(r, 0.005), 0.95)
         out[i, 1] = min(max(g, 0.005), 0.95)
         out[i, 2] = min(max(b, 0.005), 0.95)
@@ -111,10 +111,10 @@ def _emission(class_id, material, instance, local, normal, night, out):
     for i in range(len(class_id)):
         if instance[i] < 0:
             continue
-        kind = material[i] >> MATERIAL_COLOUR_BITS
+        kind, number = int(material[i]) >> MATERIAL_COLOUR_BITS, int(instance[i])
         x, y, z = local[i]
         if kind == _LAMPS:
-            lit = int(unit(instance[i], 31) * 2.99)
+            lit = int(unit(number, 31) * 2.99)
             middle = 0.3 - 0.3 * lit
             if y * y + (z - middle) * (z - middle) < 0.0144:
                 out[i, 0] = 2.5 if lit < 2 else 0.1
@@ -134,10 +134,10 @@ def _emission(class_id, material, instance, local, normal, night, out):
             if inside:
                 out[i, 0], out[i, 1], out[i, 2] = 0.5, 0.48, 0.42
         elif _FACADE[kind] and class_id[i] == _BUILDING and abs(normal[i, 2]) < 0.5:
-            part, number = window(kind, instance[i], x, z)
-            if part == 1 and unit(number, 41) < 0.32:
-                level = 0.15 + 0.5 * unit(number, 42)
-                warm = unit(number, 43)
+            part, pane = window(kind, number, x, z)
+            if part == 1 and unit(pane, 41) < 0.32:
+                level = 0.15 + 0.5 * unit(pane, 42)
+                warm = unit(pane, 43)
                 out[i, 0], out[i, 1], out[i, 2] = level, level * (0.7 + 0.25 * warm), level * (0.35 + 0.6 * warm)
 
 

@@ -259,8 +259,9 @@ class Scenery:
 
     def _waiting(self, s: float, half: float, sign: int) -> None:
         """Vehicles in a side street that wait to turn in."""
-        kerb, _, _ = self.plan.side(sign)
-        d = kerb + sign * self.rng.uniform(4.0, 6.0)
+        kerb, line, _ = self.plan.side(sign)
+        on_bed = sign > 0 and self.plan.section.tram == "verge"
+        d = (line if on_bed else kerb) + sign * self.rng.uniform(4.0, 6.0)
         lane = s + sign * 0.5 * half
         for _ in range(int(self.rng.integers(1, 4))):
             draw = self.rng.random()
