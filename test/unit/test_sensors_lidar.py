@@ -32,14 +32,14 @@ def reference(xyz, intensity, grid, plane_from, base_from, scale=1.0, max_range_
     with np.errstate(invalid="ignore"):
         ahead = p @ plane_from[:3, :3].T + plane_from[:3, 3]
     zero, model = np.zeros(3), grid.camera
-    top, left, height, width = grid.content
-    for i in np.flatnonzero(np.isfinite(p).all(axis=1) & (distance >= 1.0) & (distance <= max_range_m)):
-        if not ahead[i, 2] > 0.1:
-            continue
-        if model.distortion == "equidistant":
-            uv = cv2.fisheye.projectPoints(ahead[i][None, None], zero, zero, model.K, np.array(model.D))[0].ravel()
-        else:
-            uv = cv2.projectPoints(ahead[i][None], zero, zero, model.K, np.array(model.D))[0].ravel()
+    good = np.isfinite(p).all(axis=1) & (distance >= 1.0) & (distance <= max_range_m) & (ahead[:, 2] > 0.1)
+    front = np.where(good[:, None], ahead, [0, 0, 1])
+    if model.distortion == "equidistant":
+        pixels = cv2.fisheye.projectPoints(front[:, None], zero, zero, model.K, np.array(model.D))[0][:, 0]
+    else:
+        pixels = cv2.projectPoints(front, zero, zero, model.K, np.array(model.D))[0][:, 0]
+    for i in np.flatnonzero(good):
+        uv = pixels[i]
         if not (-0.5 <= uv[0] < model.width - 0.5 and -0.5 <= uv[1] < model.height - 0.5):
             continue
         column, row = np.floor(grid.camera_to_grid(uv) + 0.5).astype(int)
