@@ -112,7 +112,8 @@ class HealthJudge:
     def judge(self, track: SensorTrack, now_ns: int, is_reference: bool) -> SensorHealth:
         """The health of the sensor at ``now``."""
         age = None if track.seen_ns is None else max(0, now_ns - track.seen_ns)
-        state, reason = self._state_of(track, age)
+        silent = None if track.beat_ns is None else max(0, now_ns - track.beat_ns)
+        state, reason = self._state_of(track, silent)
         if state is not self._state:
             self._since_ns = self._start_of(state, track, now_ns)
             self._state = state
@@ -132,17 +133,17 @@ class HealthJudge:
             counts=track.count_all(),
         )
 
-    def _state_of(self, track: SensorTrack, age_ns: int | None) -> tuple[SensorState, str]:
+    def _state_of(self, track: SensorTrack, silent_ns: int | None) -> tuple[SensorState, str]:
         if not track.enabled:
             return SensorState.DISABLED, "disabled by the user"
-        if age_ns is None:
+        if silent_ns is None:
             if track.received:
                 return SensorState.DEGRADED, f"none of {track.received} measurements had a usable stamp"
             return SensorState.NEVER_SEEN, "nothing has arrived"
-        if age_ns >= self._timing.lost_ns:
-            return SensorState.LOST, f"silent for {age_ns / 1e9:.1f} s"
-        if age_ns >= self._timing.stale_ns:
-            return SensorState.STALE, f"silent for {age_ns / 1e9:.2f} s, expected every {self._period_s():.3f} s"
+        if silent_ns >= self._timing.lost_ns:
+            return SensorState.LOST, f"silent for {silent_ns / 1e9:.1f} s"
+        if silent_ns >= self._timing.stale_ns:
+            return SensorState.STALE, f"silent for {silent_ns / 1e9:.2f} s, expected every {self._period_s():.3f} s"
         if track.ready < READY_COUNT and self._state in (SensorState.STALE, SensorState.LOST):
             return self._state, "first measurement after silence"
         complaint = self._complaint(track)
@@ -164,9 +165,9 @@ class HealthJudge:
     def _start_of(self, state: SensorState, track: SensorTrack, now_ns: int) -> int:
         """When a state began: silence by the clock, the others when they are noticed."""
         if state is SensorState.STALE and track.stale:
-            return track.seen_ns + self._timing.stale_ns
+            return track.stale_at_ns
         if state is SensorState.LOST:
-            return track.seen_ns + self._timing.lost_ns
+            return track.beat_ns + self._timing.lost_ns
         return now_ns
 
     def _level(self, state: SensorState) -> Level:

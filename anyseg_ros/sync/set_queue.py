@@ -136,11 +136,7 @@ class SetQueue:
         self._closed.clear()
 
     def _until(self, waiting: OpenSet) -> list[int]:
-        found = []
-        for name, until in waiting.pending.items():
-            track = self._tracks[name]
-            found.append(min(until, track.seen_ns + track.timing.stale_ns))
-        return found
+        return [min(until, self._tracks[name].stale_at_ns) for name, until in waiting.pending.items()]
 
     def _close(self, count: int, now_ns: int) -> None:
         for waiting in self._open[:count]:

@@ -125,8 +125,8 @@ class Synchronizer:
             return None
         closing = self._queue.deadline_ns()
         times = [] if closing is None else [max(closing, self._now_ns)]
-        if self._reference is not None and self._reference.seen_ns is not None:
-            times.append(self._reference.seen_ns + self._reference.timing.stale_ns)
+        if self._reference is not None:
+            times.append(self._reference.stale_at_ns if self._reference.live else self._now_ns)
         return min(times, default=None)
 
     def reset(self, reason: str, now_ns: int) -> None:

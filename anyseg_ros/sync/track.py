@@ -27,6 +27,8 @@ class SensorTrack:
         crossed_ns: events as reference: the newest multiple of the period that was looked at.
         jumped_ns: ``now`` when its stamps last jumped without the reference.
         seen_ns: ``now`` of its last good measurement.
+        beat_ns: the same, for events of the last chunk that crossed a multiple of the output period (or came first):
+            silence counts from it, so that a cut of a stream is noticed as soon as that of frames.
         skew_ns: of its last use as a partner.
         outcomes: of the last sets: whether it was missing for being late.
         verdicts: of the last measurements: whether it was rejected.
@@ -49,6 +51,7 @@ class SensorTrack:
         self.crossed_ns: int | None = None
         self.jumped_ns: int | None = None
         self.seen_ns: int | None = None
+        self.beat_ns: int | None = None
         self.skew_ns: int | None = None
         self._refused_ns: int | None = None
         self._stamps: deque[int] = deque(maxlen=KEPT_STAMPS)
@@ -62,6 +65,11 @@ class SensorTrack:
     def waited_for(self) -> bool:
         """It delivers reliably enough to wait for."""
         return self.enabled and self.ready >= READY_COUNT
+
+    @property
+    def stale_at_ns(self) -> int:
+        """The ``now`` at which it is stale if nothing more comes; to be asked once something has come."""
+        return self.beat_ns + self.timing.stale_ns
 
     def admit(self, measurement: Measurement, now_ns: int) -> Item | None:
         """A measurement as the buffer keeps it, or None where it is refused; the refusal is counted.
@@ -103,7 +111,8 @@ class SensorTrack:
 
     def accept(self, item: Item) -> None:
         """Take in a good measurement."""
-        interval = None if self.newest_ns is None else item.corrected_ns - self.newest_ns
+        before = self.newest_ns
+        interval = None if before is None else item.corrected_ns - before
         if interval is None or interval > 0:
             in_period = interval is not None and interval <= IN_PERIOD * self.timing.period_ns
             self.streak = self.streak + 1 if in_period else 1
@@ -112,6 +121,9 @@ class SensorTrack:
         lag = item.arrival_ns - item.start_ns if started else None
         self.arrivals.record(lag, item.arrival_ns, interval if interval is not None and interval > 0 else None)
         self.seen_ns = item.arrival_ns
+        period = self.timing.period_ns
+        if not self.timing.is_event or self.ready == 0 or before is None or before // period < self.newest_ns // period:
+            self.beat_ns = item.arrival_ns
         self.ready += 1
         self.stale = self.lost = False
         for gone, fate in self.buffer.add(item):
@@ -120,7 +132,7 @@ class SensorTrack:
     def start_clock(self, now_ns: int) -> None:
         """Simulated time begins: what was seen before is as good as seen now."""
         if self.seen_ns is not None:
-            self.seen_ns = now_ns
+            self.seen_ns = self.beat_ns = now_ns
 
     def settle(self, item: Item, fate: Fate) -> None:
         """Decide the fate of a measurement, unless it is decided or an open set holds it."""
@@ -136,11 +148,10 @@ class SensorTrack:
 
     def age(self, now_ns: int) -> None:
         """Notice silence."""
-        if self.seen_ns is None:
+        if self.beat_ns is None:
             return
-        silent = now_ns - self.seen_ns
-        self.lost = silent >= self.timing.lost_ns
-        if silent >= self.timing.stale_ns and not self.stale:
+        self.lost = now_ns - self.beat_ns >= self.timing.lost_ns
+        if now_ns >= self.stale_at_ns and not self.stale:
             self.stale = True
             self.ready = self.streak = 0
             self.arrivals.pause()
@@ -157,6 +168,7 @@ class SensorTrack:
         self.newest_ns = self.crossed_ns = self.jumped_ns = None
         if self.seen_ns is not None:
             self.seen_ns = min(self.seen_ns, now_ns)
+            self.beat_ns = min(self.beat_ns, now_ns)
 
     def count_all(self) -> dict[str, int]:
         """Measurements received, still buffered with an open fate, and by fate; received is the sum of the others."""
