@@ -7,7 +7,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
 from rclpy.node import Node
 
 P = TypeVar("P")
@@ -165,7 +169,10 @@ def read(node: Node, cls: type[P]) -> P:
     """
     values = {}
     for f in fields(cls):  # type: ignore[arg-type]
-        value = node.get_parameter(f.name).value
+        try:
+            value = node.get_parameter(f.name).value
+        except ParameterUninitializedException:
+            value = ()  # what rclpy makes of an empty list on the command line
         values[f.name] = tuple(text for text in value if text) if isinstance(f.default, tuple) else value
     return cls(**values)
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Launch files, parameter file, RViz configuration and DDS profile name only what exists."""
+
+import importlib.util
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+
+
+def has(package):
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
+def test_the_launch_files_are_there():
+    assert [path.name for path in LAUNCH_FILES] == ["demo.launch.py", "replay.launch.py", "segmentor.launch.py"]
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda p: p.name)
+def test_launch_files_compile_and_make_a_description(path):
+    code = compile(path.read_text(), str(path), "exec")
+    assert "generate_launch_description" in code.co_names
+
+
+@pytest.mark.skipif(not (has("launch") and has("launch_ros")), reason="launch and launch_ros are not installed")
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda p: p.name)
+def test_launch_files_load(path):
+    spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.generate_launch_description().entities
+
+
+def test_the_launched_topics_are_inputs_of_the_segmentor():
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    from live_graph import small_rig
+
+    from anyseg_ros.nodes.inputs import input_topics
+
+    text = (ROOT / "launch" / "segmentor.launch.py").read_text()
+    topics = set(re.search(r"TOPICS = \(([^)]*)\)", text).group(1).replace('"', "").replace(" ", "").split(","))
+    assert {topic.removeprefix("~/input/") for topic in input_topics(small_rig()).values()} <= topics
+
+
+def test_the_parameter_file_holds_the_parameters_and_their_defaults():
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    from anyseg_ros.nodes.parameters import SegmentorParameters
+
+    given = yaml.safe_load((ROOT / "config" / "segmentor.yaml").read_text())["/**/segmentor"]["ros__parameters"]
+    assert set(given) == {f.name for f in fields(SegmentorParameters)}
+    assert SegmentorParameters(**given) == SegmentorParameters(rig=given["rig"])
+    assert (ROOT / given["rig"]).is_file()
+
+
+def test_rviz_shows_camera_overlay_and_painted_cloud():
+    displays = yaml.safe_load((ROOT / "config" / "rviz" / "anyseg.rviz").read_text())["Visualization Manager"]
+    topics = {d["Topic"]["Value"] for d in displays["Displays"] if "Topic" in d}
+    assert {"/camera/image_raw", "/segmentor/output/overlay", "/segmentor/output/points"} <= topics
+
+
+def test_the_dds_profile_holds_a_full_hd_image():
+    space = {"f": "http://www.eprosima.com"}
+    root = ET.parse(ROOT / "config" / "fastdds.xml").getroot()
+    segment = int(root.findtext(".//f:segment_size", namespaces=space))
+    message = int(root.findtext(".//f:maxMessageSize", namespaces=space))
+    assert 1920 * 1080 * 3 < message <= segment
