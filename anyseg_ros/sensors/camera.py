@@ -52,7 +52,7 @@ def camera_to_planes(
         shrinks = height < image.shape[0] or width < image.shape[1]
         inner = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     planes = np.zeros((3, grid.height, grid.width), dtype=np.float32)
-    variance = _to_planes(np.require(inner, np.uint8, "CW"), _UNIT, grid.content, planes)
+    variance = _to_planes(np.require(inner, np.uint8, ["C", "W"]), _UNIT, grid.content, planes)
     return planes, float(np.sqrt(max(variance, 0.0)))
 
 

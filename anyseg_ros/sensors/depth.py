@@ -18,7 +18,7 @@ def depth_to_points(depth_m: np.ndarray, rays: np.ndarray) -> np.ndarray:
         float32 [H*W,3] in the optical frame; NaN where nothing returned.
     """
     xyz = np.empty((len(rays), 3), dtype=np.float32)
-    _unproject_depth(np.require(depth_m, np.float32, "CW").ravel(), rays, xyz)
+    _unproject_depth(np.require(depth_m, np.float32, ["C", "W"]).ravel(), rays, xyz)
     return xyz
 
 

@@ -39,9 +39,9 @@ def lens_parameters(distortion: str, coefficients: tuple[float, ...]) -> tuple[i
     top = np.polynomial.Polynomial([1.0, k1, k2, k3])
     bottom = np.polynomial.Polynomial([1.0, k4, k5, k6])
     squared = np.polynomial.Polynomial([0.0, 1.0])
-    slope = top * bottom + 2 * squared * (top.deriv() * bottom - top * bottom.deriv())
+    growth = top * bottom + 2 * squared * (top.deriv() * bottom - top * bottom.deriv())
     pole = _first_positive_root(bottom.coef) * (1 - 1e-9)  # just before it, where the factor is still positive
-    limit = min(_first_positive_root(slope.coef), pole)
+    limit = min(_first_positive_root(growth.coef), pole)
     return BROWN, padded, math.sqrt(limit)
 
 

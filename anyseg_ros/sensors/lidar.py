@@ -56,8 +56,8 @@ def project_cloud(
     pixel_index = np.empty(len(xyz), dtype=np.int32)
     depth = np.full(grid.height * grid.width, np.inf)
     in_view = draw_points(
-        np.require(xyz, np.float32, "CW"),  # a read-only array would be another kernel to compile
-        np.require(intensity, np.float32, "CW"),
+        np.require(xyz, np.float32, ["C", "W"]),  # a read-only array would be another kernel to compile
+        np.require(intensity, np.float32, ["C", "W"]),
         float(intensity_scale),
         np.ascontiguousarray(plane_from_sensor[:3], dtype=np.float64),
         np.ascontiguousarray(base_from_sensor[2], dtype=np.float64),

@@ -32,7 +32,7 @@ def points_from(msg: Any) -> Points:
         PayloadError: x, y or z is missing, or the sizes do not fit together.
     """
     fields = {str(f.name): f for f in reversed(list(msg.fields))}
-    chosen = {name: fields[name] for name in ("x", "y", "z") if name in fields}
+    chosen: dict[str, Any] = {name: fields[name] for name in ("x", "y", "z") if name in fields}
     if len(chosen) < 3:
         raise PayloadError(f"the cloud has the fields {', '.join(fields) or 'none'}, expected x, y and z among them")
     for wanted, names in (("intensity", INTENSITY_NAMES), ("ring", RING_NAMES), ("time", TIME_NAMES)):
@@ -52,14 +52,19 @@ def points_from(msg: Any) -> Points:
     return Points(xyz, intensity, t_ns, ring)
 
 
-def events_from_points(msg: Any) -> Events:
+def events_from_points(msg: Any, width: int = 0, height: int = 0) -> Events:
     """The events of a PointCloud2 with fields x, y (uint16), t (ns after the header's stamp) and p.
 
+    Args:
+        msg: the cloud.
+        width: of the sensor in pixels; 0 where not known, because a cloud does not say.
+        height: of the sensor in pixels; 0 where not known.
+
     Returns:
-        ``Events``, in time order; width and height are 0, because a cloud does not say how large the sensor is.
+        ``Events``, in time order.
 
     Raises:
-        PayloadError: a field is missing, a size does not fit, or an event's position is no uint16.
+        PayloadError: a field is missing, a size does not fit, or an event lies outside the sensor.
     """
     fields = {str(f.name): f for f in reversed(list(msg.fields))}
     missing = [name for name in ("x", "y", "t", "p") if name not in fields]
@@ -68,13 +73,17 @@ def events_from_points(msg: Any) -> Events:
     cloud = _structured(msg, {name: fields[name] for name in ("x", "y", "t", "p")})
     with np.errstate(invalid="ignore"):
         columns, rows, t_ns = (_as_integer(cloud[name], np.int64) for name in ("x", "y", "t"))
-    outside = (columns < 0) | (columns > 0xFFFF) | (rows < 0) | (rows > 0xFFFF)
+    end_x, end_y = width or 0x10000, height or 0x10000
+    outside = (columns < 0) | (columns >= end_x) | (rows < 0) | (rows >= end_y)
     if np.any(outside):
-        raise PayloadError(f"{int(outside.sum())} of {len(cloud)} events have positions beyond 0 to 65535")
+        raise PayloadError(
+            f"{int(outside.sum())} of {len(cloud)} events lie outside the {end_x} x {end_y} sensor: correct the rig"
+        )
     t_ns = t_ns + stamp_ns(msg.header)
     order = slice(None) if np.all(t_ns[1:] >= t_ns[:-1]) else np.argsort(t_ns, kind="stable")
     polarity = (cloud["p"] > 0).astype(np.uint8)
-    return Events(columns.astype(np.uint16)[order], rows.astype(np.uint16)[order], t_ns[order], polarity[order], 0, 0)
+    x, y = columns.astype(np.uint16), rows.astype(np.uint16)
+    return Events(x[order], y[order], t_ns[order], polarity[order], width, height)
 
 
 def _structured(msg: Any, chosen: dict[str, Any]) -> np.ndarray:

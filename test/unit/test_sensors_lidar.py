@@ -170,6 +170,13 @@ def test_densify_equals_the_reference_and_keeps_what_is_there():
     assert not dense[:, :4].any() and not dense[:, :, :3].any()
 
 
+def test_densify_takes_the_first_of_equal_neighbours():
+    image = np.zeros((3, 3, 3), dtype=np.float32)
+    image[:, 0, 2] = 10, 0.3, 1
+    image[:, 2, 0] = 10, 0.6, 2
+    assert densify(image, (0, 0, 3, 3))[1, 1, 1] == np.float32(0.3)
+
+
 def test_densify_carries_the_channels_of_one_point():
     image = np.zeros((3, 3, 3), dtype=np.float32)
     image[:, 0, 0] = 30, 0.9, 2.0

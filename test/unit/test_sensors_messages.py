@@ -220,6 +220,10 @@ def test_events_in_a_cloud(big):
 def test_event_clouds_that_cannot_be_read():
     with pytest.raises(PayloadError, match="no field t, p"):
         events_from_points(cloud(LAYOUTS["double"], {"x": [1], "y": [2], "z": [3]}))
+    msg = cloud(EVENT_LAYOUT, {"x": [3, 320], "y": [6, 7], "t": [0, 0], "p": [1, 0]})
+    assert (events_from_points(msg).width, events_from_points(msg, 321, 8).width) == (0, 321)
+    with pytest.raises(PayloadError, match="1 of 2 events lie outside the 320 x 180"):
+        events_from_points(msg, 320, 180)
     signed = ([("x", "i2", 0), ("y", "i2", 2), ("t", "u4", 4), ("p", "u1", 8)], 9)
     with pytest.raises(PayloadError, match="1 of 2 events"):
         events_from_points(cloud(signed, {"x": [-3, 4], "y": [6, 7], "t": [0, 0], "p": [1, 0]}))
