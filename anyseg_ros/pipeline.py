@@ -104,13 +104,17 @@ class FrozenDetector:
             stamp_ns: stamp of the image.
             image: pixels, compared in full.
         """
-        stamp, last, repeats = self._last.get(sensor, (None, None, 0))
-        if stamp != stamp_ns:
+        before = self._last.get(sensor)
+        if before is None:
+            repeats = 1
+        elif before[0] == stamp_ns:
+            repeats = before[2]
+        else:
+            last = before[1]
             # A few rows settle it for a camera that is alive; only a suspect is compared in full.
-            same = last is not None and last.shape == image.shape
-            same = same and np.array_equal(last[::16], image[::16]) and np.array_equal(last, image)
-            repeats = repeats + 1 if same else 1
-            self._last[sensor] = (stamp_ns, image, repeats)
+            same = np.array_equal(last[::16], image[::16]) and np.array_equal(last, image)
+            repeats = before[2] + 1 if same else 1
+        self._last[sensor] = (stamp_ns, image, repeats)
         return repeats >= FROZEN_AFTER
 
     def reset(self) -> None:
@@ -166,7 +170,7 @@ class Pipeline:
         self.engine = Engine(model, self.meta, device=device, threads=threads)
         self.encoder = Encoder(rig, *self.meta.grid)
         self.grid = self.encoder.grid
-        self.labels = LabelSet(tuple(self.meta.classes), tuple(tuple(rgb) for rgb in self.meta.palette))
+        self.labels = LabelSet(tuple(self.meta.classes), tuple((r, g, b) for r, g, b in self.meta.palette))
         self.frame_id = rig.sensor(rig.image_plane).frame_id
         self.counters: Counter[str] = Counter()
         self.unknown = tuple(s.name for s in rig.sensors if s.modality.value not in self.meta.modalities)

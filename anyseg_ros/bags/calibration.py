@@ -24,7 +24,8 @@ def calibrated(rig: Rig, reader: BagReader) -> tuple[Rig, list[str]]:
     Raises:
         BagError: as ``BagReader.match``.
     """
-    topics, matched, notes = reader.topics(), reader.match(rig), []
+    topics, matched = reader.topics(), reader.match(rig)
+    notes: list[str] = []
     transforms = reader.static_transforms()
     sensors = []
     for sensor in rig.sensors:

@@ -16,7 +16,8 @@ from anyseg_ros.types import Events, Points
 NS_PER_S = 1_000_000_000
 
 # The layout that Velodyne's driver calls XYZIRT: 22 bytes a point, `time` in seconds relative to the stamp.
-XYZIRT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2"), ("time", "<f4")])
+XYZIRT_FIELDS = {"x": "<f4", "y": "<f4", "z": "<f4", "intensity": "<f4", "ring": "<u2", "time": "<f4"}
+XYZIRT = np.dtype(list(XYZIRT_FIELDS.items()))
 POINT_FIELD_CODE = {"<f4": 7, "<u2": 4}
 # ROS states the missing distortion as plumb_bob with zeros; D of another length than the model's is an error there.
 DISTORTION = {"none": ("plumb_bob", (0.0,) * 5)}
@@ -91,16 +92,12 @@ def points(stamp_ns: int, frame_id: str, cloud: Points) -> Any:
         table["ring"] = cloud.ring
     if cloud.t_ns is not None:
         table["time"] = np.asarray(cloud.t_ns, np.float64) / NS_PER_S
-    fields = [
-        message(
-            "sensor_msgs/msg/PointField",
-            name=name,
-            offset=XYZIRT.fields[name][1],
-            datatype=POINT_FIELD_CODE[XYZIRT.fields[name][0].str],
-            count=1,
+    fields, offset = [], 0
+    for name, kind in XYZIRT_FIELDS.items():
+        fields.append(
+            message("sensor_msgs/msg/PointField", name=name, offset=offset, datatype=POINT_FIELD_CODE[kind], count=1)
         )
-        for name in XYZIRT.names
-    ]
+        offset += np.dtype(kind).itemsize
     return message(
         POINT_CLOUD,
         header=header(stamp_ns, frame_id),

@@ -66,15 +66,13 @@ def _columns(
     Compressed files hold one field after the other, plain ones one point after the other.
     """
     found, begin = {}, 0
-    table = None if by_column else data.reshape(points, -1)
     for name, dtype, count in columns:
         width = dtype.itemsize * count
         if by_column:
-            cut = data[begin : begin + width * points]
-            begin += width * points
+            cut = data[begin * points : (begin + width) * points]
         else:
-            cut = np.ascontiguousarray(table[:, begin : begin + width]).reshape(-1)
-            begin += width
+            cut = np.ascontiguousarray(data.reshape(points, -1)[:, begin : begin + width]).reshape(-1)
+        begin += width
         values = cut.copy().view(dtype)
         found[name] = values if count == 1 else values.reshape(points, count)
     return found

@@ -181,6 +181,7 @@ class EventFeed:
     """
 
     def __init__(self, sensor: Sensor):
+        assert sensor.model is not None  # Sensor refuses an event sensor without a model
         self.sensor = sensor
         self.stream = EventStream(sensor.model.width, sensor.model.height)
         self.watermark_ns: int | None = None
@@ -193,16 +194,15 @@ class EventFeed:
         """
         packet = hasattr(msg, "encoding")
         events = self.stream.feed(msg) if packet else events_from_points(msg, self.stream.width, self.stream.height)
-        before_ns = self.watermark_ns
-        if packet:
-            self.watermark_ns = self.stream.watermark_ns
-        elif len(events):
-            self.watermark_ns = int(events.t_ns[-1])
-        if self.watermark_ns is None or (not len(events) and self.watermark_ns == before_ns):
+        before_ns, now_ns = self.watermark_ns, self.stream.watermark_ns
+        if not packet:
+            now_ns = int(events.t_ns[-1]) if len(events) else before_ns
+        if now_ns is None or (not len(events) and now_ns == before_ns):
             return None
-        first_ns = int(events.t_ns[0]) if len(events) else self.watermark_ns
+        self.watermark_ns = now_ns
+        first_ns = int(events.t_ns[0]) if len(events) else now_ns
         # The spans join unless the sensor's clock began anew.
-        joins = before_ns is not None and before_ns <= first_ns
-        start_ns = before_ns if joins and before_ns < self.watermark_ns else first_ns - 1
+        joins = before_ns is not None and before_ns <= first_ns and before_ns < now_ns
+        start_ns = before_ns if joins else first_ns - 1
         name, modality = self.sensor.name, self.sensor.modality
-        return Measurement(name, modality, self.watermark_ns, events, msg.header.frame_id, start_ns)
+        return Measurement(name, modality, now_ns, events, msg.header.frame_id, start_ns)

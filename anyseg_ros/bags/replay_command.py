@@ -23,7 +23,7 @@ from anyseg_ros.bags.report import Tally, table
 from anyseg_ros.bags.writer import BagWriter, prepare_bag_path
 from anyseg_ros.painting import colour, overlay, show_encoded
 from anyseg_ros.panels import Tile, panel, save_png
-from anyseg_ros.pipeline import Pipeline, timings_from_rig
+from anyseg_ros.pipeline import Pipeline, Stack, timings_from_rig
 from anyseg_ros.resources import share_path
 from anyseg_ros.sensors.rig import load_rig
 from anyseg_ros.sync.synchronizer import Synchronizer
@@ -120,24 +120,25 @@ class Recorder:
         rank = self._ranks[segmentation.subset]
         self._ranks[segmentation.subset] += 1
         if rank in PICTURED:
-            self._picture(answer, truth, rank)
+            self._picture(answer, segmentation, truth, rank)
 
     def _write(self, answer: Answer, segmentation: Segmentation) -> None:
         """Writes the output topics, which arrive when the set was closed: virtual time has no other."""
         arrival_ns, stamp_ns, frame_id = answer.frame_set.closed_ns, segmentation.stamp_ns, segmentation.frame_id
         self.writer.write_image(f"{OUTPUT}/labels", arrival_ns, stamp_ns, frame_id, segmentation.labels)
         self.writer.write_camera_info(f"{OUTPUT}/camera_info", arrival_ns, stamp_ns, frame_id, self.pipeline.grid.plane)
-        self.writer.write_image(f"{OUTPUT}/overlay", arrival_ns, stamp_ns, frame_id, self._overlay(answer))
+        self.writer.write_image(
+            f"{OUTPUT}/overlay", arrival_ns, stamp_ns, frame_id, self._overlay(answer.stack, segmentation)
+        )
 
-    def _overlay(self, answer: Answer) -> np.ndarray:
+    def _overlay(self, stack: Stack, segmentation: Segmentation) -> np.ndarray:
         """The labels over the picture of the best sensor that is there."""
-        name = answer.stack.sensors[0]
-        seen = show_encoded(answer.stack.modalities[0], answer.stack.raw[name])
-        return overlay(seen, answer.segmentation.labels, self.pipeline.labels)
+        seen = show_encoded(stack.modalities[0], stack.raw[stack.sensors[0]])
+        return overlay(seen, segmentation.labels, self.pipeline.labels)
 
-    def _picture(self, answer: Answer, truth: np.ndarray | None, rank: int) -> None:
+    def _picture(self, answer: Answer, segmentation: Segmentation, truth: np.ndarray | None, rank: int) -> None:
         """A panel: what each sensor saw above, what was said and what is true below."""
-        segmentation, pipeline, stack = answer.segmentation, self.pipeline, answer.stack
+        pipeline, stack = self.pipeline, answer.stack
         content = self._crop
         seen = []
         for sensor in pipeline.rig.sensors:
@@ -150,7 +151,7 @@ class Recorder:
                 seen.append(Tile(sensor.name, None, f"absent: {why}"))
         said = [
             Tile(f"network, from {segmentation.subset}", content(colour(segmentation.labels, pipeline.labels))),
-            Tile(f"over {stack.sensors[0]}", content(self._overlay(answer))),
+            Tile(f"over {stack.sensors[0]}", content(self._overlay(stack, segmentation))),
         ]
         if truth is not None:
             said.append(Tile("ground truth", colour(truth, pipeline.labels)))

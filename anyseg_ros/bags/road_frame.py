@@ -78,6 +78,7 @@ def points_in_picture(rig: Rig, points: Points, distorted: bool = True) -> tuple
         uv float64 [N,2] and inside bool [N]: 0 <= u < width, 0 <= v < height, more than 0.1 m in front.
     """
     model = rig.sensor("camera").model
+    assert model is not None  # Sensor refuses a camera without a model
     if not distorted:
         model = CameraModel(model.width, model.height, model.K)
     plane_from_lidar = rig.plane_from("lidar")

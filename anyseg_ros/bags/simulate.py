@@ -92,6 +92,7 @@ def _write(writer: BagWriter, rig: Rig, arrival_ns: int, measurement: Measuremen
             writer.write_events(sensor.topic, arrival_ns, stamp_ns, sensor.frame_id, payload)
     else:
         writer.write_image(sensor.topic, arrival_ns, stamp_ns, sensor.frame_id, payload)
+        assert sensor.model is not None  # Sensor refuses a camera without a model
         info = sensor.topic.rsplit("/", 1)[0] + "/camera_info"
         writer.write_camera_info(info, arrival_ns, stamp_ns, sensor.frame_id, sensor.model)
 

@@ -19,7 +19,6 @@ from anyseg_ros.sensors.calibration import CameraModel
 from anyseg_ros.types import Events, Points
 
 STORAGE = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
-BAG_VERSION = 9
 NO_LIMIT = QosTime(0, 0)
 
 
@@ -82,7 +81,7 @@ class BagWriter:
             raise BagError(f"unknown bag storage '{storage}'; known are {', '.join(STORAGE)}")
         self.path = Path(path)
         prepare_bag_path(self.path, overwrite)
-        self._writer = Writer(self.path, version=BAG_VERSION, storage_plugin=STORAGE[storage])
+        self._writer = Writer(self.path, version=9, storage_plugin=STORAGE[storage])
         self._connections: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
 

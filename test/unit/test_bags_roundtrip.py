@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from anyseg_ros.bags import messages
 from anyseg_ros.bags.calibration import calibrated, chain
 from anyseg_ros.bags.definitions import EVENT_PACKET, typestore
-from anyseg_ros.bags.reader import BagReader
+from anyseg_ros.bags.reader import BagReader, EventFeed
 from anyseg_ros.bags.topics import camera_info_topic, match_topics
 from anyseg_ros.bags.writer import BagError, BagWriter
 from anyseg_ros.modality import Modality
@@ -178,6 +178,32 @@ def test_event_packets_of_an_unknown_encoding_are_counted(tmp_path, caplog):
         assert len(list(reader.measurements(rig))) == 1
         assert reader.rejected["event"] == 2
     assert caplog.text.count("evt9") == 1, "one sentence, not one per message"
+
+
+def test_events_as_a_point_cloud_join_like_packets():
+    sensor, layout = small_rig().sensor("event"), np.dtype([("x", "<u2"), ("y", "<u2"), ("t", "<u4"), ("p", "u1")])
+    codes = {"x": 4, "y": 4, "t": 6, "p": 2}
+    feed = EventFeed(sensor)
+
+    def cloud(stamp, relative_ns):
+        table = np.zeros(len(relative_ns), layout)
+        table["x"], table["t"], table["p"] = 5, relative_ns, 1
+        fields = [
+            messages.message("sensor_msgs/msg/PointField", name=n, offset=layout.fields[n][1], datatype=c, count=1)
+            for n, c in codes.items()
+        ]
+        return messages.message(
+            CLOUD, header=messages.header(stamp, "e"), height=1, width=len(table), fields=fields, is_bigendian=False,
+            point_step=9, row_step=9 * len(table), data=table.view(np.uint8).reshape(-1), is_dense=True,
+        )  # fmt: skip
+
+    first, second = feed(cloud(START_NS, [1000, 9000])), feed(cloud(START_NS + 10_000, [500, 8000]))
+    assert (first.start_ns, first.stamp_ns) == (START_NS + 999, START_NS + 9000)
+    assert (second.start_ns, second.stamp_ns) == (START_NS + 9000, START_NS + 18000)
+    assert second.payload.t_ns.tolist() == [START_NS + 10_500, START_NS + 18_000]
+    assert feed(cloud(START_NS + 20_000, [])) is None
+    restarted = feed(cloud(START_NS - 5_000_000, [0, 700]))
+    assert restarted.start_ns < START_NS - 5_000_000 < restarted.stamp_ns, "a clock that ran back begins a new span"
 
 
 def test_paths_that_cannot_be_used(tmp_path):
