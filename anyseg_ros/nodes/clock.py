@@ -25,6 +25,7 @@ class NodeClock:
     def __init__(self, node: Node, on_jump: Callable[[str], None]) -> None:
         self._clock = node.get_clock()
         self._on_jump = on_jump
+        self._last_ns = 0
         # The clock holds only a weak reference to the handler.
         self._handler = self._clock.create_jump_callback(
             JumpThreshold(min_forward=_FORWARD_JUMP, min_backward=_BACKWARD_JUMP, on_clock_change=True),
@@ -38,9 +39,12 @@ class NodeClock:
 
     def now_ns(self) -> int:
         """The current time; only differences have a meaning when live."""
-        return int(self._clock.now().nanoseconds) if self.simulated else time.monotonic_ns()
+        self._last_ns = int(self._clock.now().nanoseconds) if self.simulated else time.monotonic_ns()
+        return self._last_ns
 
     def _jumped(self, jump: object) -> None:
+        if self._last_ns == 0:
+            return  # the first /clock message: time starts, it does not jump
         if self.simulated:
             seconds = jump.delta.nanoseconds / 1e9  # type: ignore[attr-defined]
             self._on_jump(f"the clock jumped by {seconds:+.3f} s")

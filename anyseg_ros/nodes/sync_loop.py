@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from anyseg_ros.bags.reader import EventFeed
 from anyseg_ros.modality import Modality
 from anyseg_ros.nodes import conversions
-from anyseg_ros.nodes.event_clouds import EventReader
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.sync.synchronizer import Reset, Synchronizer
 from anyseg_ros.types import FrameSet, Measurement
@@ -33,7 +33,7 @@ class SyncLoop:
     def __init__(self, synchronizer: Synchronizer, rig: Rig, emit: Callable[[FrameSet], None]) -> None:
         self.synchronizer = synchronizer
         self._emit = emit
-        self._feeds = {s.name: EventReader(s) for s in rig.sensors if s.modality is Modality.EVENT}
+        self._feeds = {s.name: EventFeed(s) for s in rig.sensors if s.modality is Modality.EVENT}
         self._last_tick_ns: int | None = None
         self._catch_up_until_ns: int | None = None
         self._arrived = False
@@ -76,14 +76,14 @@ class SyncLoop:
         for reset in resets:
             for name, feed in self._feeds.items():
                 if reset.sensor in (None, name):
-                    self._feeds[name] = EventReader(feed.sensor)
+                    self._feeds[name] = EventFeed(feed.sensor)
         return resets
 
     def recalibrate(self, rig: Rig) -> None:
         """Gives event decoders whose camera model changed the new one."""
         for name, feed in self._feeds.items():
             if rig.sensor(name).model is not feed.sensor.model:
-                self._feeds[name] = EventReader(rig.sensor(name))
+                self._feeds[name] = EventFeed(rig.sensor(name))
 
     def _measurement(self, sensor: Sensor, msg: Any) -> Measurement | None:
         if sensor.modality is Modality.EVENT:
