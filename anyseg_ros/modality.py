@@ -58,5 +58,6 @@ def parse_subset(name: str) -> tuple[Modality, ...]:
 
 def all_subsets(modalities: Iterable[Modality]) -> list[tuple[Modality, ...]]:
     """All non-empty subsets, single modalities first, each in canonical order."""
-    ordered = [m for m in Modality if m in set(modalities)]
+    wanted = set(modalities)
+    ordered = [m for m in Modality if m in wanted]
     return [subset for size in range(1, len(ordered) + 1) for subset in combinations(ordered, size)]

@@ -7,11 +7,8 @@ import cv2
 import numpy as np
 import pytest
 from bag_kit import CLASSES
-from hypothesis import given
-from hypothesis import strategies as st
 
 from anyseg_ros.labels import LabelSet
-from anyseg_ros.metrics import confusion, iou, miou
 from anyseg_ros.modality import Modality
 from anyseg_ros.painting import colour, overlay, paint_points, range_colours, show_encoded
 from anyseg_ros.panels import Tile, fit, panel, save_png
@@ -94,42 +91,6 @@ def test_panels_hold_their_tiles_and_can_be_saved(tmp_path):
         assert (picture == rgb).all(axis=-1).any(), f"the legend lacks {rgb}"
     save_png(tmp_path / "deep" / "panel.png", picture)
     assert np.array_equal(cv2.imread(str(tmp_path / "deep" / "panel.png"))[..., ::-1], picture)
-
-
-def test_confusion_by_hand():
-    counts = confusion(np.uint8([[0, 0, 1, 255, 1]]), np.uint8([[0, 1, 1, 1, 255]]), 2)
-    assert counts.tolist() == [[1, 0, 0], [1, 1, 1]]
-    assert iou(counts).tolist() == pytest.approx([50.0, 100.0 / 3])
-    assert miou(counts) == pytest.approx((50 + 100 / 3) / 2)
-
-
-def test_classes_that_the_truth_lacks_do_not_count():
-    counts = confusion(np.uint8([0, 1]), np.uint8([0, 0]), 3)
-    assert np.isnan(iou(counts)[1:]).all() and miou(counts) == 50.0
-    assert miou(confusion(np.uint8([0]), np.uint8([255]), 3)) is None
-
-
-def test_confusion_refuses_what_cannot_be_counted():
-    with pytest.raises(ValueError, match="must match"):
-        confusion(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 2)
-    with pytest.raises(ValueError, match="label is 7"):
-        confusion(np.uint8([7]), np.uint8([0]), 2)
-
-
-@given(st.lists(st.tuples(st.sampled_from([0, 1, 2, 255]), st.sampled_from([0, 1, 2, 255])), min_size=1, max_size=60))
-def test_confusion_matches_plain_counting(pairs):
-    labels, truth = (np.uint8(side) for side in zip(*pairs, strict=True))
-    expected = [[0] * 4 for _ in range(3)]
-    for said, true in pairs:
-        if true != 255:
-            expected[true][min(said, 3)] += 1
-    counts = confusion(labels, truth, 3)
-    assert counts.tolist() == expected
-    per_class = [
-        100 * counts[k, k] / (counts[k].sum() + counts[:, k].sum() - counts[k, k]) if counts[k].sum() else np.nan
-        for k in range(3)
-    ]
-    assert np.allclose(iou(counts), per_class, equal_nan=True)
 
 
 def test_label_set_of_more_classes_than_lines_still_draws():

@@ -15,10 +15,10 @@ from anyseg_training.config import Recipe, load_recipe, save_recipe
 from anyseg_training.data import Normaliser, Pack, TrainingBatches, draw_subset
 from anyseg_training.evaluate import evaluate, labels_from, subset_logits
 from anyseg_training.fit import Trainer, class_weights, learning_rate
-from anyseg_training.metrics import confusion
 from anyseg_training.pack import make_pack
 from tiny_muses import write_tiny_muses
 
+from anyseg_ros.metrics import confusion
 from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint, read_safetensors
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
@@ -168,7 +168,7 @@ def test_all_subsets_from_one_encoder_pass_equal_separate_runs(folder):
         for answer in answers:
             rows = ["CEL".index(letter) for letter in answer.subset]
             alone = model(stack[rows][None])
-            a, b = (confusion(labels, labels_from(x, GRID), 19) for x in (answer.logits, alone))
+            a, b = (confusion(labels_from(x, GRID), labels, 19) for x in (answer.logits, alone))
             np.testing.assert_array_equal(a, b)
 
 

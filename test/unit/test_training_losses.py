@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from anyseg_training.losses import HARD_LOSS, mad_loss, ohem_cross_entropy
-from anyseg_training.metrics import confusion, iou_per_class, miou
 
 
 def two_class_logits(probabilities: list[float]) -> torch.Tensor:
@@ -87,30 +85,3 @@ def test_gradients_in_float64():
     assert torch.autograd.gradcheck(lambda s: ohem_cross_entropy(s, labels), student)
     mad_loss(student, teacher).backward()
     assert teacher.grad is None
-
-
-def test_confusion_and_iou_by_hand():
-    labels = np.array([0, 0, 0, 1, 1, 255, 2])
-    found = np.array([0, 0, 1, 1, 255, 0, 2])
-    counts = confusion(labels, found, 4)
-    assert counts.dtype == np.int64
-    np.testing.assert_array_equal(counts, [[2, 1, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
-    iou = iou_per_class(counts)
-    assert iou[:3] == pytest.approx([2 / 3, 1 / 3, 1.0]) and np.isnan(iou[3])
-    assert miou(counts) == pytest.approx(100 * (2 / 3 + 1 / 3 + 1) / 3)
-    assert miou(counts, absent_as_zero=True) == pytest.approx(100 * 2 / 4)
-
-
-def test_confusion_adds_up_over_batches_and_refuses_other_values():
-    rng = np.random.default_rng(0)
-    labels, found = rng.integers(0, 5, (2, 10, 8, 8)).astype(np.uint8)
-    parts = sum(confusion(a, b, 5) for a, b in zip(labels, found, strict=True))
-    np.testing.assert_array_equal(parts, confusion(labels, found, 5))
-    with pytest.raises(ValueError, match="5 classes exist|above 4"):
-        confusion(np.array([7]), np.array([0]), 5)
-
-
-def test_a_predicted_class_without_labels_costs_the_others_only():
-    counts = confusion(np.array([0, 0]), np.array([0, 1]), 2)
-    assert miou(counts) == pytest.approx(50.0)
-    assert iou_per_class(counts)[1] == 0.0

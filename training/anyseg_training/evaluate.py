@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from anyseg_ros.metrics import confusion, iou, miou
 from anyseg_ros.modality import Modality, all_subsets, subset_name
 from anyseg_ros.model.segmentor import AnySeg
 from anyseg_ros.types import UNLABELLED
 from anyseg_training.data import Normaliser, Pack, PackError
-from anyseg_training.metrics import confusion, iou_per_class, miou
 
 ALL = "all"
 
@@ -93,14 +93,20 @@ def evaluate(model: AnySeg, pack: Pack, normaliser: Normaliser, prior: np.ndarra
         answers["prior"] = prior
         sample = pack.samples[i]
         for subset, answer in answers.items():
-            added = confusion(labels, answer, classes)
+            added = confusion(answer, labels, classes)
             for condition in (ALL, sample["time_of_day"], sample["weather"]):
                 counts[subset, condition] += added
     return report(counts, pack)
 
 
 def report(counts: dict[tuple[str, str], np.ndarray], pack: Pack) -> dict:
-    """MIoU in percent per subset and condition, IoU per class, and the confusion itself."""
+    """MIoU in percent per subset and condition, IoU per class, and the confusion itself.
+
+    Raises:
+        PackError: no pixel of the pack is labelled.
+    """
+    if counts["prior", ALL].sum() == 0:
+        raise PackError(f"{pack.root} has no labelled pixel; nothing can be scored")
     subsets = [name for name, condition in counts if condition == ALL and name != "prior"]
     conditions = list(dict.fromkeys(condition for _, condition in counts))
     overall = {name: miou(counts[name, ALL]) for name in subsets}
@@ -120,8 +126,7 @@ def report(counts: dict[tuple[str, str], np.ndarray], pack: Pack) -> dict:
             condition: {name: miou(counts[name, condition]) for name in [*subsets, "prior"]} for condition in conditions
         },
         "iou_per_class": {
-            name: [None if np.isnan(v) else round(100.0 * v, 2) for v in iou_per_class(counts[name, ALL])]
-            for name in subsets
+            name: [None if np.isnan(v) else round(v, 2) for v in iou(counts[name, ALL])] for name in subsets
         },
         "confusion": {name: counts[name, ALL].tolist() for name in [*subsets, "prior"]},
     }

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anyseg_ros.metrics import confusion, miou
 from anyseg_ros.types import UNLABELLED
 from anyseg_training.data import Pack
-from anyseg_training.metrics import confusion, miou
 
 PIXELS_PER_SAMPLE = 400
 STEPS = 60
@@ -76,7 +76,7 @@ def pixel_baseline(train: Pack, test: Pack, seed: int = 0) -> dict[str, dict[str
             counts = np.zeros((classes, classes + 1), np.int64)
             for i in range(len(test)):
                 images, labels = test.raw(i)
-                counts += confusion(labels, regression.labels(images[name]), classes)
-            result[kind] = round(miou(counts), 2)
+                counts += confusion(regression.labels(images[name]), labels, classes)
+            result[kind] = round(miou(counts) or 0.0, 2)
         scores[name] = result | {"best": max(result.values())}
     return scores
