@@ -17,6 +17,21 @@ from anyseg_ros.modality import Modality, subset_name
 
 UNLABELLED = 255
 
+# What rig and synchroniser assume of a sensor that says nothing else, in periods of it.
+DEFAULT_TOLERANCE_PERIODS = 1.0
+"""A partner may be this many of its own periods away from the reference."""
+
+DEFAULT_STALE_PERIODS = 2.25
+"""Silence after which a sensor is no longer waited for and no longer the reference.
+
+One lost message makes a silence of 2 periods, so 2.25 rides through it with a quarter of a period of jitter.
+A cut of the reference leaves a gap of 2.25 periods plus what the set that follows waits, under the 3 periods
+that are promised.
+"""
+
+DEFAULT_LOST_PERIODS = 30.0
+"""Silence after which a sensor is called lost."""
+
 
 @dataclass(frozen=True)
 class Events:

@@ -13,6 +13,7 @@ import yaml
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.calibration import CalibrationError, CameraModel
 from anyseg_ros.sensors.poses import RigError, check_transform, pose_matrix
+from anyseg_ros.types import DEFAULT_LOST_PERIODS, DEFAULT_STALE_PERIODS, DEFAULT_TOLERANCE_PERIODS
 
 MS = 1_000_000
 OPTICAL = (Modality.CAMERA, Modality.DEPTH, Modality.EVENT)
@@ -34,7 +35,7 @@ class Sensor:
         period_ns: time between two measurements; for events the output period (one due set per multiple of it).
         model: the camera model of a camera, event or depth sensor.
         offset_ns: the sensor's stamp minus the true time.
-        tolerance_ns, stale_ns, lost_ns: for the synchroniser; 0 means 1, 3 and 30 periods.
+        tolerance_ns, stale_ns, lost_ns: for the synchroniser; 0 means 1, 2.25 and 30 periods (see ``types``).
         intensity_scale: lidar only, brings the driver's intensity to 0..1.
         window_ns: events only, length of the window that is accumulated.
         max_range_m: returns beyond it are not used.
@@ -64,9 +65,13 @@ class Sensor:
             raise RigError(f"sensor '{self.name}' is a {self.modality.value} sensor and needs a camera calibration")
         if self.period_ns <= 0 or self.window_ns <= 0:
             raise RigError(f"sensor '{self.name}' has a period or window that is not positive")
-        for attribute, periods in (("tolerance_ns", 1), ("stale_ns", 3), ("lost_ns", 30)):
+        for attribute, periods in (
+            ("tolerance_ns", DEFAULT_TOLERANCE_PERIODS),
+            ("stale_ns", DEFAULT_STALE_PERIODS),
+            ("lost_ns", DEFAULT_LOST_PERIODS),
+        ):
             if getattr(self, attribute) <= 0:
-                object.__setattr__(self, attribute, periods * self.period_ns)
+                object.__setattr__(self, attribute, round(periods * self.period_ns))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,22 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anyseg_ros.modality import Modality
+from anyseg_ros.types import DEFAULT_LOST_PERIODS, DEFAULT_STALE_PERIODS, DEFAULT_TOLERANCE_PERIODS
 
 MS = 1_000_000
 SECOND = 1_000_000_000
-
-DEFAULT_TOLERANCE_PERIODS = 1.0
-"""A partner may be this many of its own periods away from the reference."""
-
-DEFAULT_STALE_PERIODS = 2.25
-"""Silence after which a sensor is no longer waited for and no longer the reference.
-
-One lost message makes a silence of 2 periods, so 2.25 rides through it with a quarter of a period of jitter.
-A cut of the reference leaves a gap of 2.25 periods plus what the set that follows waits, under the 3 periods
-that are promised.
-"""
-
-DEFAULT_LOST_PERIODS = 30.0
 """Silence after which a sensor is called lost."""
 
 RETURN_STREAK = 3

@@ -23,7 +23,7 @@ def test_sim_rig_is_what_the_simulator_needs():
     assert [s.offset_ns for s in rig.sensors] == [0, -4_000_000, 3_000_000]
     assert [s.period_ns for s in rig.sensors] == [100_000_000] * 3
     camera, lidar, event = rig.sensors
-    assert (camera.tolerance_ns, camera.stale_ns, camera.lost_ns) == (100_000_000, 300_000_000, 3_000_000_000)
+    assert (camera.tolerance_ns, camera.stale_ns, camera.lost_ns) == (100_000_000, 225_000_000, 3_000_000_000)
     assert (camera.model.width, camera.model.height) == (640, 360)
     assert (event.model.width, event.model.height, event.window_ns) == (320, 180, 30_000_000)
     # a point 10 m ahead of the lidar lies on the camera's axis, 0.3 m above it, 9.9 m away
