@@ -10,7 +10,6 @@ from anyseg_ros.types import DEFAULT_LOST_PERIODS, DEFAULT_STALE_PERIODS, DEFAUL
 
 MS = 1_000_000
 SECOND = 1_000_000_000
-"""Silence after which a sensor is called lost."""
 
 RETURN_STREAK = 3
 """A better sensor takes over as reference after this many consecutive measurements in period."""
