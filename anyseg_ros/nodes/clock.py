@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from rclpy.clock import JumpThreshold
+from rclpy.clock import JumpThreshold, ROSClock
 from rclpy.duration import Duration
 from rclpy.node import Node
 
@@ -23,7 +23,9 @@ class NodeClock:
     """
 
     def __init__(self, node: Node, on_jump: Callable[[str], None]) -> None:
-        self._clock = node.get_clock()
+        clock = node.get_clock()
+        assert isinstance(clock, ROSClock)  # every node's is
+        self._clock = clock
         self._on_jump = on_jump
         self._last_ns = 0
         # The clock holds only a weak reference to the handler.

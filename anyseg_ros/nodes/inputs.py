@@ -70,11 +70,13 @@ class Inputs:
         on_camera_info: Callable[[Sensor, CameraInfo], None],
     ) -> None:
         self._node = node
-        self._filters = []
+        self._filters: list[message_filters.Subscriber] = []
+        topics = input_topics(rig)
+        kinds = {s.name: message_type_of(node, s, topics[s.name], settings) for s in rig.sensors}
         for sensor in rig.sensors:
-            topic = input_topics(rig)[sensor.name]
+            topic = topics[sensor.name]
             profile = qos.sensor_data(qos.EVENT_DEPTH if sensor.modality is Modality.EVENT else qos.SENSOR_DEPTH)
-            self._subscribe(message_type_of(node, sensor, topic, settings), topic, profile, on_message, sensor)
+            self._subscribe(kinds[sensor.name], topic, profile, on_message, sensor)
             if sensor.model is not None:
                 self._subscribe(CameraInfo, f"{topic}_info", qos.sensor_data(), on_camera_info, sensor)
 

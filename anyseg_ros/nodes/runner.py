@@ -6,12 +6,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from anyseg_ros import resources
+
+N = TypeVar("N", bound=Node)
 
 
 class StartError(RuntimeError):
@@ -28,9 +31,7 @@ def find_file(path: str) -> Path:
     return given if given.exists() or given.is_absolute() else resources.share_path(path)
 
 
-def run(
-    make_node: Callable[[], Node], work: Callable[[Node], None] | None = None, args: list[str] | None = None
-) -> int:
+def run(make_node: Callable[[], N], work: Callable[[N], None] | None = None, args: list[str] | None = None) -> int:
     """Runs a node until it is told to end (SIGINT, SIGTERM) or its work is done.
 
     Args:

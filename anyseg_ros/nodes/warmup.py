@@ -26,7 +26,7 @@ def warm_up(pipeline: Pipeline) -> None:
     pipeline.reset()
     for sensor in sensors:
         if sensor.modality is Modality.EVENT:
-            events = _payload(sensor)
+            events = _events(sensor, np.random.default_rng(0))
             packet = encode_evt3(events.x, events.y, events.p, events.t_ns // 1000)
             Evt3Decoder(events.width, events.height).decode(packet)
 
@@ -42,6 +42,12 @@ def _payload(sensor: Sensor) -> np.ndarray | Points | Events:
         return random.integers(0, 256, (height, width, 3), np.uint8)
     if sensor.modality is Modality.DEPTH:
         return random.uniform(2.0, 50.0, (height, width)).astype(np.float32)
+    return _events(sensor, random)
+
+
+def _events(sensor: Sensor, random: np.random.Generator) -> Events:
+    assert sensor.model is not None
+    width, height = sensor.model.width, sensor.model.height
     x = random.integers(0, width, _EVENTS).astype(np.uint16)
     y = random.integers(0, height, _EVENTS).astype(np.uint16)
     t_ns = _STAMP_NS + sensor.offset_ns - np.sort(random.integers(0, sensor.window_ns, _EVENTS))[::-1]

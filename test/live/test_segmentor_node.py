@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from live_graph import MS, image, points, wait_until, write_inputs  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -28,15 +28,6 @@ pytestmark = pytest.mark.live
 OUT = "/segmentor/output/"
 
 
-def spin(node, context):
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
-
-
 class Graph:
     """A segmentor and a tester, each with a thread that serves it."""
 
@@ -48,7 +39,10 @@ class Graph:
         self.node = SegmentorNode(context=self.context, parameter_overrides=overrides)
         self.tester = rclpy.create_node("tester", context=self.context)
         self.got = {}
-        self._threads = [threading.Thread(target=spin, args=(n, self.context)) for n in (self.node, self.tester)]
+        self._executors = [SingleThreadedExecutor(context=self.context) for _ in range(2)]
+        for executor, node in zip(self._executors, (self.node, self.tester), strict=True):
+            executor.add_node(node)
+        self._threads = [threading.Thread(target=executor.spin) for executor in self._executors]
         for thread in self._threads:
             thread.start()
         self.camera = self.tester.create_publisher(Image, "/segmentor/input/camera", qos.reliable())
@@ -62,11 +56,12 @@ class Graph:
         self._stamp_ns = live_graph.START_NS
 
     def close(self):
-        rclpy.shutdown(context=self.context)
-        for thread in self._threads:
+        for executor, thread in zip(self._executors, self._threads, strict=True):
+            executor.shutdown()
             thread.join(10)
         self.node.destroy_node()
         self.tester.destroy_node()
+        rclpy.shutdown(context=self.context)
 
     def ask(self, kind, request):
         client = self._clients[kind]
@@ -268,3 +263,13 @@ def test_a_sensor_can_be_switched_off_and_on_while_running(graph):
     g.send_until(lambda: last()["subset"] == "C" and last().get("absent.lidar") == "disabled")
     assert g.node.set_parameters([Parameter("sensors.lidar.enabled", value=True)])[0].successful
     g.send_until(lambda: last()["subset"] == "CL")
+
+
+def test_packets_without_their_message_type_fail_activation_with_a_sentence(graph, capfd):
+    if conversions.message_type("event_camera_msgs/msg/EventPacket") is not None:
+        pytest.skip("event_camera_msgs is installed")
+    g = graph(event_type="packet")
+    assert g.change(Transition.TRANSITION_CONFIGURE)
+    assert not g.change(Transition.TRANSITION_ACTIVATE) and g.state == "inactive"
+    assert "event_camera_msgs is not installed" in capfd.readouterr().err
+    assert g.camera.get_subscription_count() == 0

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the segmentor does while it is active: messages in, frame sets to the worker, health out.
+
+Everything here runs in the executor's thread, but for the worker.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from anyseg_ros.nodes.calibration import CalibrationKeeper, transform_source
+from anyseg_ros.nodes.clock import NodeClock
+from anyseg_ros.nodes.diagnostics import Reporter
+from anyseg_ros.nodes.episodes import Episodes
+from anyseg_ros.nodes.frame_processor import FrameProcessor
+from anyseg_ros.nodes.inputs import Inputs
+from anyseg_ros.nodes.parameters import SegmentorParameters
+from anyseg_ros.nodes.sync_loop import MS, TICK_NS, SyncLoop
+from anyseg_ros.nodes.worker import Worker
+from anyseg_ros.pipeline import PAYLOAD_ERRORS, timings_from_rig
+from anyseg_ros.sensors.calibration import CalibrationError
+from anyseg_ros.sensors.rig import Sensor
+from anyseg_ros.sync.synchronizer import Synchronizer
+from anyseg_ros.types import FrameSet
+
+_HOUSEKEEPING_S = 0.2
+
+
+class Session:
+    """One stretch of activity, from ``start`` to ``close``.
+
+    Args:
+        node: subscribes, publishes, logs.
+        settings: its parameters.
+        keeper: the calibration.
+        processor: answers frame sets.
+        clock: what ``now`` is.
+        episodes: troubles are told here.
+
+    Raises:
+        ValueError: an input cannot be subscribed to as the parameters ask.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: SegmentorParameters,
+        keeper: CalibrationKeeper,
+        processor: FrameProcessor,
+        clock: NodeClock,
+        episodes: Episodes,
+    ) -> None:
+        self._node = node
+        self._log = node.get_logger()
+        self._keeper = keeper
+        self._processor = processor
+        self._clock = clock
+        self._episodes = episodes
+        config = replace(timings_from_rig(keeper.rig), max_wait_ns=settings.max_wait_ms * MS)
+        self._worker: Worker[FrameSet] = Worker(processor, self._on_worker_error, settings.max_queue_ms * MS)
+        self._loop = SyncLoop(Synchronizer(config), keeper.rig, self._worker.submit)
+        self._inputs = Inputs(node, keeper.rig, settings, self._on_message, self._on_camera_info)
+        self._transforms = transform_source(node, settings.use_tf)
+        self._reporter = Reporter(node, processor, self._worker, self._loop.synchronizer, episodes)
+        self._timers: list[Any] = []
+
+    def start(self) -> None:
+        """Starts the worker and the timers."""
+        self._worker.start()
+        # The pace of deadlines does not depend on /clock: a paused bag must still be noticed as paused.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [
+            self._node.create_timer(TICK_NS / 1e9, self._on_tick, clock=steady),
+            self._node.create_timer(_HOUSEKEEPING_S, self._on_housekeeping, clock=steady),
+        ]
+
+    def close(self) -> None:
+        """Ends subscriptions, timers and the worker; what waits is dropped."""
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
+        self._timers = []
+        self._inputs.close()
+        if not self._worker.stop():
+            self._log.error("the worker is still busy after 10 s; its last frame is left to itself")
+        self._reporter.close()
+
+    def set_enabled(self, sensor: str, enabled: bool) -> None:
+        """Uses a sensor or does not; one whose modality the checkpoint does not know is never used."""
+        known = sensor not in self._processor.pipeline.unknown
+        if enabled and not known:
+            self._log.warning(f"sensor '{sensor}' is not used: the checkpoint was not trained with its modality")
+        self._loop.synchronizer.set_enabled(sensor, enabled and known)
+
+    def reset(self, reason: str) -> None:
+        """Forgets everything that depends on the clock, because it jumped."""
+        self._loop.reset(reason, self._clock.now_ns())
+
+    def _on_message(self, sensor: Sensor, msg: Any) -> None:
+        trouble = f"messages of {sensor.name}"
+        try:
+            self._loop.take(sensor, msg, self._clock.now_ns())
+        except PAYLOAD_ERRORS as error:
+            self._episodes.report(trouble, f"a message of '{sensor.name}' is not used: {error}")
+        else:
+            self._episodes.clear(trouble)
+
+    def _on_camera_info(self, sensor: Sensor, msg: Any) -> None:
+        trouble = f"camera_info of {sensor.name}"
+        try:
+            changed = self._keeper.take_camera_info(sensor.name, msg)
+        except CalibrationError as error:
+            self._episodes.report(trouble, f"the CameraInfo of '{sensor.name}' is not used: {error}")
+            return
+        self._episodes.clear(trouble)
+        if changed:
+            self._recalibrate(f"the intrinsics of '{sensor.name}' come from its CameraInfo now")
+
+    def _on_tick(self) -> None:
+        self._loop.tick(self._clock.now_ns(), time.monotonic_ns())
+        for reset in self._loop.take_resets():
+            self._log.warning(f"{reset.sensor or 'all sensors'}: starting over ({reset.reason})")
+            self._processor.reset()
+
+    def _on_housekeeping(self) -> None:
+        if self._clock.simulated and self._clock.now_ns() == 0:
+            self._episodes.report("/clock", "use_sim_time is set, but /clock says nothing; no deadline runs until then")
+        else:
+            self._episodes.clear("/clock")
+        self._look_up_poses()
+        self._reporter.report(self._clock.now_ns(), time.monotonic_ns())
+
+    def _on_worker_error(self, error: Exception) -> None:
+        self._episodes.report("output", f"a frame failed ({type(error).__name__}: {error}); the next one is tried")
+
+    def _look_up_poses(self) -> None:
+        if self._transforms is None:
+            return
+        rig = self._keeper.rig
+        for sensor in rig.sensors:
+            pose = self._transforms.base_from(rig.base_frame, sensor.frame_id)
+            if pose is not None and self._keeper.take_pose(sensor.name, pose):
+                self._recalibrate(f"the pose of '{sensor.name}' comes from TF now")
+
+    def _recalibrate(self, why: str) -> None:
+        self._log.info(why)
+        self._processor.recalibrate(self._keeper.rig)
+        self._loop.recalibrate(self._keeper.rig)
