@@ -30,7 +30,7 @@ def write_animation(moments: Sequence[Moment], path: Path) -> Path:
     if not moments:
         raise ValueError("no frame was answered, so there is nothing to animate; see the logs of the segmentor")
     frames = [Image.fromarray(draw(moment)) for moment in moments]
-    for quality in (72, 60, 45, 30):
+    for quality in (60, 45, 30):
         frames[0].save(
             path,
             "WEBP",
@@ -39,7 +39,7 @@ def write_animation(moments: Sequence[Moment], path: Path) -> Path:
             duration=FRAME_MS,
             loop=0,
             quality=quality,
-            method=3,
+            method=2,
         )
         if path.stat().st_size <= MAX_BYTES:
             break

@@ -21,6 +21,7 @@ from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.rig import Rig
 
 CLOCK_HZ = 200.0
+QUEUE_MS = 300  # the segmentor's own default, in the time of the drive: slowed playback stretches it
 START_S = 120.0  # loading and warming up the network, on a slow machine
 QUIET_S = 2.5  # without a label image for this long after the player's end, all have come
 INPUTS = {Modality.CAMERA: "camera", Modality.LIDAR: "lidar", Modality.EVENT: "events"}
@@ -124,6 +125,7 @@ def _segmentor_arguments(run: Run, rig: Rig, stage: Stage) -> list[str]:
         checkpoint=str(run.checkpoint or ""),
         device=run.device,
         output_size="camera",
+        max_queue_ms=round(QUEUE_MS / run.rate),
         use_sim_time=True,
     )
 

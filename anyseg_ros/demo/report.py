@@ -77,6 +77,7 @@ def write_report(
         "keeps its last picture, greyed. The letters at the top left are what the network had at that moment."
         "</figcaption></figure>",
         _timelines(drives, sensors),
+        _reference_cuts(summary),
         _table(summary),
         _samples(drives),
         _legend(summary, classes),
@@ -140,6 +141,24 @@ def _timelines(drives: Sequence[DriveReport], sensors: dict[str, str]) -> str:
         title = {"day": "By day", "night": "By night"}.get(drive.walk.name, drive.walk.name.capitalize())
         parts.append(f"<h3>{escape(title)}</h3><div class='chart scroll'>{chart}</div>")
     return "".join(parts)
+
+
+def _reference_cuts(summary: dict[str, Any]) -> str:
+    """What happened each time the sensor that set the pace was cut."""
+    rows = "".join(
+        f"<tr><td>{escape(gap['drive'])}, {gap['at_s']:.1f} s</td><td>{escape(gap['sensor'])}</td>"
+        f"<td>{escape(gap['successor'])}</td><td>{gap['gap_s']:.2f} s</td><td>{gap['limit_s']:.1f} s</td></tr>"
+        for gap in summary["reference_cuts"]
+    )
+    if not rows:
+        return ""
+    return (
+        "<h3>When the sensor that sets the pace is cut</h3><p>One label image is due for each measurement of the best "
+        "sensor alive. When that one falls silent, the next takes over. The longest silence of the output around each "
+        "such cut, in the time of the drive, and its limit of three periods:</p><div class='scroll'>"
+        "<table class='plain'><thead><tr><th>Cut</th><th>of the</th><th>taken over by</th><th>silence</th>"
+        f"<th>limit</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
 
 
 def _table(summary: dict[str, Any]) -> str:

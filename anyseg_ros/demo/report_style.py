@@ -32,7 +32,7 @@ p { margin: 0 0 12px; max-width: 46em; }
 figure { margin: 0; }
 figcaption { color: var(--soft); font-size: 14.5px; margin-top: 9px; max-width: 52em; }
 .film { border-radius: 10px; overflow: hidden; background: #0b0e14; text-align: center; border: 1px solid var(--line); }
-.film img { display: block; width: 100%; max-width: 860px; margin: 0 auto; height: auto; }
+.film img { display: block; width: 100%; margin: 0 auto; height: auto; }
 .chart { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px 8px; }
 .chart svg { display: block; width: 100%; height: auto; font: 12.5px system-ui, "Segoe UI", Arial, sans-serif; }
 svg .lab { fill: var(--ink); } svg .soft { fill: var(--soft); } svg .name { fill: var(--ink); font-weight: 650; }
@@ -55,6 +55,8 @@ th:first-child, td:first-child { text-align: left; padding-left: 2px; }
 .chip.camera { background: var(--camera); } .chip.event { background: var(--event); }
 .chip.lidar { background: var(--lidar); }
 .chip.off { background: none; color: var(--cut); box-shadow: inset 0 0 0 1px var(--cut); opacity: .75; }
+.plain td, .plain th { text-align: left; padding-left: 2px; }
+.plain { max-width: 46em; }
 .bar { display: inline-block; height: 8px; border-radius: 4px; background: var(--lidar); vertical-align: 1px;
   margin-left: 9px; }
 .strip { display: grid; grid-template-columns: 92px repeat(5, 1fr); gap: 8px; align-items: center; margin: 0 0 8px; }

@@ -18,7 +18,7 @@ from anyseg_ros.resources import share_path
 RIG = "config/rigs/sim.yaml"
 SEEDS = {"day": 4101, "night": 4102}  # drives that no training or validation set holds
 TIMEOUT_S = 1200.0
-PROGRESS = re.compile(r"([\d.]+)/([\d.]+) s of the drive")
+PERCENT = re.compile(rb"(\d+)%\|")  # as tqdm draws it
 
 
 def bag_path(out: Path, walk: Walk) -> Path:
@@ -88,5 +88,5 @@ def _share(child: Child) -> float:
         return 1.0
     with child.log.open("rb") as log:
         log.seek(max(0, child.log.stat().st_size - 2000))
-        found = PROGRESS.findall(log.read().decode("utf-8", "replace"))
-    return float(found[-1][0]) / float(found[-1][1]) if found else 0.0
+        found = PERCENT.findall(log.read())
+    return int(found[-1]) / 100 if found else 0.0
