@@ -4,6 +4,7 @@
 Needs the simulator's dependencies (Open3D). ``make demo`` does the same without ros2 launch, and writes a report.
 """
 
+import sys
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, RegisterEventHandler
@@ -25,7 +26,7 @@ ARGUMENTS = {
 
 def generate_launch_description():
     options = {"--bag": "bag", "--duration": "duration", "--time-of-day": "time_of_day", "--weather": "weather"}
-    command = ["anyseg", "simulate", "--force"]
+    command = [sys.executable, "-m", "anyseg_ros.cli", "simulate", "--force"]
     for option, name in options.items():
         command += [option, LaunchConfiguration(name)]
     simulate = ExecuteProcess(cmd=command, output="screen")
