@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks run, compare results before times, and their rivals do the work that ours do."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anyseg_ros.sensors.evt3 import Evt3Decoder, decode_reference, encode_evt3
+from benchmarks import __main__ as command
+from benchmarks import suite, synchroniser
+from benchmarks.cases import Agreement, Case, Rival, Settings, measure, take_turns
+from benchmarks.compare import same_images, same_logits
+from benchmarks.drive import MS, make_drive
+from benchmarks.evt3_numpy import NumpyEvt3Decoder
+from benchmarks.machine import busy, describe
+from benchmarks.network import PrintedHead, random_model
+
+QUICK = Settings(quick=True, repeats=3, sample_s=0.0)
+FALLBACKS = Path(__file__).resolve().parents[2] / "anyseg_ros" / "_ros_fallback"
+
+
+def equal(ours, theirs):
+    return Agreement(ours == theirs, f"{ours} and {theirs}")
+
+
+@pytest.mark.parametrize("room", suite.ROOMS)
+def test_a_quick_run_agrees_everywhere(room, tmp_path, capsys):
+    assert command.main(["--quick", "--repeats", "2", "--only", room, "--out", str(tmp_path)]) == 0
+    run = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert run["quick"] and run["machine"]["cpu"] and run["machine"]["libraries"]["numpy"] == np.__version__
+    assert run["cases"] and bool(run["tables"]) == (room in suite.TABLES)
+    for case in run["cases"]:
+        assert case["ours"]["median_ms"] > 0 and (case["rivals"] or case["skipped"])
+        for rival in case["rivals"]:
+            assert rival["same"] and rival["ratio"]["median"] > 0, rival["detail"]
+    text = (tmp_path / "benchmarks.md").read_text()
+    assert "only show that everything runs" in text and all(case["name"] in text for case in run["cases"])
+    capsys.readouterr()
+    assert command.main(["--markdown", str(tmp_path / "benchmarks.json")]) == 0
+    assert capsys.readouterr().out.strip() == text.strip()
+
+
+def test_the_command_knows_the_rooms_of_the_suite():
+    assert tuple(suite.ROOMS) == command.ROOMS and set(suite.TABLES) <= set(suite.ROOMS)
+
+
+@pytest.mark.parametrize("arguments", [["--repeats", "0"], ["--threads", "-1"], ["--only", "kitchen"]])
+def test_bad_arguments_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        command.main(arguments)
+    assert "expected at least 1" in capsys.readouterr().err or "kitchen" in arguments
+
+
+def test_a_fast_wrong_answer_gets_no_ratio_and_fails_the_run(monkeypatch, tmp_path, capsys):
+    case = Case("sum", "adds", 2, "number", lambda: sum([2, 2]), (Rival("guess", lambda: 5, equal),))
+    monkeypatch.setitem(suite.ROOMS, "lidar", lambda _: [lambda: case])
+    assert command.main(["--quick", "--only", "lidar", "--out", str(tmp_path)]) == 1
+    rival = json.loads((tmp_path / "benchmarks.json").read_text())["cases"][0]["rivals"][0]
+    assert rival["ratio"] is None and not rival["same"]
+    captured = capsys.readouterr()
+    assert "NOT THE SAME: 4 and 5" in captured.out and "sum: ours and guess do not agree" in captured.err
+
+
+def test_turns_rotate_and_every_round_holds_everyone():
+    calls = []
+    runs = [lambda name=name: calls.append(name) for name in "abc"]
+    samples = take_turns(runs, QUICK, "letters")
+    assert [len(s) for s in samples] == [3, 3, 3]
+    assert "".join(calls[-9:]) == "abc" + "bca" + "cab"
+
+
+def test_ratio_is_the_median_of_the_rounds(monkeypatch):
+    monkeypatch.setattr("benchmarks.cases.take_turns", lambda *_: [[1.0, 2.0, 4.0], [2.0, 6.0, 4.0]])
+    found = measure(Case("c", "w", 10, "u", lambda: 1, (Rival("r", lambda: 1, equal),)), QUICK)
+    ratio = found["rivals"][0]["ratio"]
+    assert ratio["median"] == statistics.median([2.0, 3.0, 1.0]) and ratio["quartiles"] == [1.5, 2.5]
+    assert found["ours"]["median_ms"] == 2000 and found["ours"]["per_second"] == 5
+
+
+def test_comparisons_notice_differences():
+    image = np.zeros((3, 4, 5), np.float32)
+    image[:, 1, 1:3] = 2
+    other = image.copy()
+    assert same_images(image, other, 1e-4).same
+    other[2, 1, 1] += 1e-3
+    assert not same_images(image, other, 1e-4).same and same_images(image, other, 1e-4, allowed_share=0.5).same
+    assert not same_images(image * 0, image * 0, 1e-4).same, "two empty images show nothing"
+    assert not same_images(image, image[:, :3], 1e-4).same
+    logits = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    assert same_logits(logits, logits + 1e-4, 1e-3).same and not same_logits(logits, logits + 1, 1e-3).same
+
+
+def test_a_loaded_machine_is_called_busy():
+    machine = describe()
+    assert busy({**machine, "load_average": [float(machine["cores_usable"]), 0, 0]})
+    assert not busy({**machine, "load_average": [0.0, 9, 9]}) and not busy({**machine, "load_average": None})
+
+
+def as_tuples(decoded):
+    return list(zip(*(part.tolist() for part in decoded), strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_numpy_decoder_reads_any_words_as_the_plain_one(data):
+    codes = data.draw(st.lists(st.sampled_from([0, 2, 2, 3, 4, 5, 6, 6, 8, 10, 7, 14, 1]), max_size=80))
+    payloads = data.draw(st.lists(st.integers(0, 0xFFF), min_size=len(codes), max_size=len(codes)))
+    words = (np.array(codes, np.int64) << 12 | np.array(payloads, np.int64)).astype("<u2")
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(codes)), max_size=3)))
+    packets = [part.tobytes() for part in np.split(words, cuts)]
+    decoder = NumpyEvt3Decoder(1280, 720)
+    found = [event for packet in packets for event in as_tuples(decoder.decode(packet))]
+    assert found == decode_reference(packets, 1280, 720)
+
+
+def test_numpy_decoder_unwraps_time_across_packets():
+    t_us = np.array([(1 << 24) - 2000, (1 << 24) - 1, (1 << 24) + 5, (1 << 24) + 70_000])
+    x, y, p = np.array([1, 2, 3, 4]), np.array([5, 5, 6, 6]), np.array([1, 0, 1, 1])
+    packets = [encode_evt3(x[:2], y[:2], p[:2], t_us[:2]), encode_evt3(x[2:], y[2:], p[2:], t_us[2:])]
+    for decoder in (NumpyEvt3Decoder(640, 480), Evt3Decoder(640, 480)):
+        events = [event for packet in packets for event in as_tuples(decoder.decode(packet))]
+        assert events == list(zip(x.tolist(), y.tolist(), p.tolist(), t_us.tolist(), strict=True))
+
+
+def test_the_printed_head_is_the_same_function():
+    model = random_model(32)
+    maps = [torch.randn(1, c, 16 // s, 24 // s) for c, s in ((32, 1), (64, 2), (160, 4), (256, 8))]
+    with torch.inference_mode():
+        assert torch.allclose(PrintedHead(model.head).eval()(maps), model.head(maps), atol=1e-4)
+
+
+def test_a_drive_arrives_in_order_and_the_cut_is_silent():
+    drive = make_drive(3000 * MS, "lidar")
+    times = [now for now, _ in drive.arrivals]
+    assert times == sorted(times) and times[-1] < drive.end_ns and drive.frames == 30
+    count = {name: sum(m.sensor == name for _, m in drive.arrivals) for name in ("camera", "lidar", "event")}
+    assert count == {"camera": 30, "lidar": 20, "event": 299}
+
+
+@pytest.mark.parametrize("cut", [None, "camera", "lidar", "event"])
+def test_output_goes_on_through_each_cut(cut):
+    drive = make_drive(6000 * MS, cut)
+    outputs = synchroniser.run_ours(drive)
+    frames, out, complete, gap_s, _, p99_ms = synchroniser.figures(outputs, drive)
+    assert frames <= out <= frames + 1 and gap_s < 0.3 and p99_ms < 200
+    assert complete >= (frames - 2 if cut is None else frames * 2 // 3 - 4)
+    stamps = [output.stamp_ns for output in outputs]
+    assert stamps == sorted(set(stamps))
+
+
+def test_figures_of_a_synchroniser_that_says_nothing():
+    drive = make_drive(1000 * MS)
+    assert synchroniser.figures([], drive) == (10, 0, 0, 1.0, None, None)
+
+
+def test_sets_with_other_clouds_do_not_agree():
+    drive = make_drive(3000 * MS)
+    ours = synchroniser.run_ours(drive)
+    assert synchroniser.same_partners(ours, list(ours)).same
+    moved = [synchroniser.Output(o.at_ns, o.stamp_ns, {**o.stamps, "lidar": 1}) for o in ours]
+    assert not synchroniser.same_partners(ours, moved).same
+    assert not synchroniser.same_partners(ours, ours[:-1]).same and not synchroniser.same_partners([], []).same
+
+
+def test_the_fallback_is_not_taken_for_the_genuine_synchroniser(monkeypatch):
+    monkeypatch.delitem(sys.modules, "message_filters", raising=False)
+    monkeypatch.syspath_prepend(str(FALLBACKS))
+    reason = synchroniser.why_not_genuine()
+    assert reason is not None and "genuine message_filters is not installed" in reason
+    case = synchroniser.cost_case(make_drive(500 * MS))
+    assert case.rivals == () and case.skipped == {synchroniser.GENUINE: reason}
