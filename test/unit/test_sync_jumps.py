@@ -154,6 +154,16 @@ def test_two_outliers_that_do_not_agree_are_both_rejected():
     assert player.counts("camera")["rejected_outlier"] == 2
 
 
+def test_an_outlier_before_a_measurement_that_comes_late_is_no_jump():
+    player = pair()
+    run(player, 0, 500)
+    player.at(555, frame("camera", -560))
+    player.at(560, frame("camera", 430))  # nearer to what came before than to the outlier
+    run(player, 600, 700)
+    assert stamps_ms(player.sets)[-3:] == [500, 600, 700]
+    assert (player.counts("camera")["rejected_outlier"], player.counts("camera")["late"]) == (1, 1)
+
+
 @pytest.mark.parametrize("stamp_ns", [0, -1])
 def test_a_zero_stamp_is_rejected(stamp_ns):
     player = pair()

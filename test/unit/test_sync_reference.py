@@ -127,6 +127,29 @@ def test_a_disabled_reference_is_followed_at_the_next_advance():
     assert player.sync.reference == "lidar"
 
 
+def test_a_cut_stream_of_events_is_noticed_from_its_last_output_time():
+    player = Player(timing("event", 50), timing("camera", 50))
+    play(player, chunks(0, 490) + frames("camera", 20, 970, period_ms=50, lag_ms=5))
+    assert player.sets[8].reference == "event"
+    assert stamps_ms(player.sets[8:12]) == [450, 470, 520, 570]
+    assert player.sets[9].closed_ns == NOW0 + round((450 + 2 + 2.25 * 50) * MS)
+
+
+def test_a_sensor_that_delivers_steadily_is_promoted_before_one_that_has_just_come():
+    player = trio()
+    play(player, frames("camera", 0, 400) + chunks(0, 700) + frames("lidar", 615, 615))
+    assert player.sync.reference == "event"
+
+
+def test_a_sensor_that_falls_silent_again_is_noticed_again():
+    player = trio()
+    play(player, frames("camera", 0, 400) + frames("camera", 1000, 1400) + frames("lidar", 30, 2030))
+    references = [s.reference for s in player.sets]
+    changes = [one for one, two in zip(references, [*references[1:], None], strict=True) if one != two]
+    assert changes == ["camera", "lidar", "camera", "lidar"]
+    assert player.sets[-1].absent["camera"] is Absence.STALE
+
+
 # Return
 
 
@@ -195,12 +218,14 @@ def test_sets_that_wait_at_the_same_time_close_one_by_one_in_stamp_order():
 
 
 def test_a_later_set_that_completes_closes_the_earlier_with_what_it_has():
-    player = Player(timing("camera", 30), timing("lidar", 100), max_wait_ms=400)
-    play(player, frames("camera", 0, 900, period_ms=30) + frames("lidar", 0, 800, lag_ms=100))
+    player = Player(timing("camera", 50), timing("lidar", 200, tolerance_ms=20), max_wait_ms=400)
+    play(player, frames("camera", -205, 195, period_ms=50) + frames("lidar", -200, 0, period_ms=200, lag_ms=150))
+    assert player.sync.open_sets == 1
+    assert player.deadline_ms > 300  # the lidar's 200 is near enough to wait for
     player.sets.clear()
-    # 925 is nearest to the lidar's 920, so that it is complete; 870 and 900 close with it
-    sets = player.at(930, frame("camera", 925), frame("lidar", 930))
-    assert stamps_ms(sets) == [870, 900, 925]
+    sets = player.add(255, frame("camera", 245))  # no scan will be near enough to this one
+    assert stamps_ms(sets) == [195, 245]
+    assert [s.absent for s in sets] == [{"lidar": Absence.LATE}] * 2
 
 
 def test_references_that_arrive_in_the_wrong_order_are_given_out_in_stamp_order():
