@@ -97,7 +97,7 @@ def play(stage: Stage, run: Run, rig: Rig, step: Step) -> None:
     stage.wait(lambda: live.quiet_s > QUIET_S, 60, "the last label images", live.look)
     for child in (player, segmentor, recorder):
         stage.stop(child)
-    step.result(f"{live.frames} label images, {live.latency} median latency")
+    step.result(f"{live.frames} label images, median latency {live.latency}")
 
 
 def _ros(remap: Sequence[str] = (), **parameters: object) -> list[str]:
@@ -171,7 +171,7 @@ class _Live:
     @property
     def latency(self) -> str:
         """Median latency of the last frames, in words."""
-        return f"{statistics.median(self._latencies[-200:]):.0f} ms" if self._latencies else "no"
+        return f"{statistics.median(self._latencies[-200:]):.0f} ms" if self._latencies else "unknown"
 
     def look(self) -> None:
         """Read what is new and redraw the line."""
@@ -189,4 +189,4 @@ class _Live:
             return
         subset = self._run.walk.subset_at(int(self._bag_s * SECOND))
         share = self._bag_s * SECOND / self._run.walk.duration_ns
-        self._step.show(share, f"{subset:<3}  {self.frames} label images, {self.latency}")
+        self._step.show(share, f"{subset:<3}  {self.frames} label images, latency {self.latency}")

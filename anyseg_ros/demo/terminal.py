@@ -36,7 +36,8 @@ class Step:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._line(f"{'ok' if kind is None else 'FAILED':<6} {self.title}  {self._result if kind is None else ''}")
+        how = "ok" if kind is None else "stopped" if kind is KeyboardInterrupt else "FAILED"
+        self._line(f"{how:<8}{self.title}  {self._result if kind is None else ''}")
         print(f"  ({time.monotonic() - self.began:.0f} s)", file=self.out, flush=True)
 
     def show(self, share: float, note: str = "") -> None:
