@@ -62,6 +62,16 @@ def timings_from_rig(rig: Rig) -> SyncConfig:
     )
 
 
+def corrected_ns(rig: Rig, frame_set: FrameSet) -> int:
+    """The time of a frame set on the rig's common clock.
+
+    It is the reference's stamp less its clock offset. An event reference is answered at multiples of its output
+    period, which count on the common clock already.
+    """
+    reference = rig.sensor(frame_set.reference)
+    return frame_set.stamp_ns if reference.modality is Modality.EVENT else frame_set.stamp_ns - reference.offset_ns
+
+
 @dataclass(frozen=True)
 class Stack:
     """What is left of a frame set after encoding.
@@ -224,8 +234,7 @@ class Pipeline:
             raise RejectedPayload(
                 Absence.FROZEN, f"'{measurement.sensor}' sent the same image {FROZEN_AFTER} times or more"
             )
-        reference_ns = frame_set.stamp_ns - self.rig.sensor(frame_set.reference).offset_ns
-        return self.encoder(measurement, reference_ns)
+        return self.encoder(measurement, corrected_ns(self.rig, frame_set))
 
     def _note(self, problems: dict[str, str]) -> None:
         """Counts payloads that were turned down and logs the first of each sensor."""

@@ -13,7 +13,6 @@ from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
 from anyseg_ros.pipeline import Pipeline, Stack
 from anyseg_ros.sensors.messages import stamp_ns
-from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import FrameSet, Measurement, Segmentation
 
@@ -124,8 +123,3 @@ class GroundTruth:
         if nearest is None or abs(nearest - true_ns) > TRUTH_TOLERANCE_NS:
             return None
         return self._window[nearest]
-
-
-def corrected_ns(rig: Rig, frame_set: FrameSet) -> int:
-    """The true time of a frame set: its stamp less the clock offset of its reference."""
-    return frame_set.stamp_ns - rig.sensor(frame_set.reference).offset_ns

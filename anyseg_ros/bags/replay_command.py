@@ -18,12 +18,12 @@ from tqdm import tqdm
 from anyseg_ros.bags.calibration import calibrated
 from anyseg_ros.bags.drops import parse_drops
 from anyseg_ros.bags.reader import BagReader
-from anyseg_ros.bags.replay import Answer, GroundTruth, answers, corrected_ns
+from anyseg_ros.bags.replay import Answer, GroundTruth, answers
 from anyseg_ros.bags.report import Tally, table
 from anyseg_ros.bags.writer import BagWriter, prepare_bag_path
 from anyseg_ros.painting import colour, overlay, show_encoded
 from anyseg_ros.panels import Tile, panel, save_png
-from anyseg_ros.pipeline import Pipeline, Stack, timings_from_rig
+from anyseg_ros.pipeline import Pipeline, Stack, corrected_ns, timings_from_rig
 from anyseg_ros.resources import share_path
 from anyseg_ros.sensors.rig import load_rig
 from anyseg_ros.sync.synchronizer import Synchronizer

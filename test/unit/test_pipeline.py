@@ -28,6 +28,7 @@ from anyseg_ros.modality import Modality
 from anyseg_ros.model.checkpoint import CheckpointError
 from anyseg_ros.pipeline import FrozenDetector, Pipeline, converted, timings_from_rig
 from anyseg_ros.sensors.encode import Encoder
+from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import Absence, Events, Points
 
 
@@ -50,7 +51,8 @@ def only(frame_set, *names):
     """The frame set with some sensors left, the others lost."""
     lost = {name: Absence.LOST for name in frame_set.present if name not in names}
     present = {name: frame_set.present[name] for name in names}
-    stamp_ns = present[names[0]].stamp_ns
+    # Frames are answered at their own stamp, events at a multiple of their period on the common clock.
+    stamp_ns = frame_set.stamp_ns if names[0] == "event" else present[names[0]].stamp_ns
     return replace(frame_set, present=present, absent=lost, reference=names[0], stamp_ns=stamp_ns)
 
 
@@ -177,6 +179,16 @@ def test_reference_other_than_camera_corrects_its_clock(pipeline, rng):
     stack = pipeline.encode(by_lidar)
     by_camera = pipeline.encode(frame_set)
     assert np.array_equal(stack.raw["event"], by_camera.raw["event"])
+
+
+def test_events_as_reference_bring_their_whole_window(pipeline, rng):
+    """The synchroniser stamps such a set on the common clock: the offset must not be taken off a second time."""
+    chunk = full_set(pipeline.rig, rng).present["event"]
+    (led_by_events,) = Synchronizer(timings_from_rig(pipeline.rig)).add(chunk, chunk.stamp_ns)
+    assert led_by_events.stamp_ns == START_NS
+    led_by_camera = full_set(pipeline.rig, rng, event=chunk.payload)
+    expected = pipeline.encode(led_by_camera).raw["event"]
+    assert np.array_equal(pipeline.encode(led_by_events).raw["event"], expected)
 
 
 def test_frozen_camera(pipeline, rng):
