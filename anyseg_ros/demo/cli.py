@@ -135,7 +135,9 @@ class _Demo:
         )
 
     def _judge(self, runs: Sequence[Run], machine: Machine, step: Step) -> dict[str, Any]:
-        judged, reports, film = [], [], []
+        judged: list[Judged] = []
+        reports: list[DriveReport] = []
+        film: list[Moment] = []
         rules = gather.rules_from_rig(self.rig)
         for place, one in enumerate(runs):
             step.show(place / len(runs), one.walk.name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from anyseg_ros.demo.plan import Cut
 from anyseg_ros.modality import Modality, subset_name
 
+NEVER = -(1 << 62)
 RETURN_AFTER = 3  # consecutive in-period measurements after which a better sensor leads again
 KEPT = 16  # what a sensor said longer ago than this is too old to be answered
 IN_PERIOD = 1.5  # two measurements no farther apart than this many periods are consecutive
@@ -87,13 +88,13 @@ class _Track:
 
     rule: SensorRule
     spoken: deque[_Spoken] = field(default_factory=lambda: deque(maxlen=KEPT))
-    newest_ns: int | None = None  # corrected
-    arrived_ns: int | None = None
+    newest_ns: int = 0  # corrected
+    arrived_ns: int = NEVER
     streak: int = 0
 
     def silent(self, now_ns: int) -> bool:
         """Whether it has said nothing for its stale time."""
-        return self.arrived_ns is None or now_ns - self.arrived_ns >= self.rule.stale_ns
+        return now_ns - self.arrived_ns >= self.rule.stale_ns
 
     def only_newest(self, arrival_ns: int) -> None:
         """Forget what was said before ``arrival_ns``: nobody was there to answer it."""
@@ -102,14 +103,15 @@ class _Track:
 
     def take(self, delivery: Delivery) -> None:
         """Take in a message: a camera or lidar is answered for each, events for each multiple of the period crossed."""
-        corrected, before = delivery.stamp_ns - self.rule.offset_ns, self.newest_ns
-        fresh = before is None or self.silent(delivery.arrival_ns)
+        corrected = delivery.stamp_ns - self.rule.offset_ns
+        fresh = self.silent(delivery.arrival_ns)
+        before = corrected if fresh else self.newest_ns
         near = not fresh and corrected - before <= IN_PERIOD * self.rule.period_ns
         self.streak = self.streak + 1 if near else 1
         self.newest_ns, self.arrived_ns = corrected, delivery.arrival_ns
         if self.rule.modality is not Modality.EVENT:
             self.spoken.append(_Spoken(delivery.stamp_ns, corrected, delivery.arrival_ns))
-        elif not fresh:
+        else:
             period = self.rule.period_ns
             crossed = range((before // period + 1) * period, corrected + 1, period)
             self.spoken.extend(_Spoken(tick, tick, delivery.arrival_ns) for tick in crossed)
@@ -150,7 +152,9 @@ class _Ledger:
 
     def owe(self) -> None:
         """Write down what the reference has said since the last output."""
-        for item in self.tracks[self.reference].spoken if self.reference else ():
+        if self.reference is None:
+            return
+        for item in self.tracks[self.reference].spoken:
             last = self.owed[-1][0] if self.owed else None
             if last is None or (item.stamp_ns > last.stamp_ns and item.corrected_ns > last.corrected_ns):
                 self.owed.append((item, self.reference))
@@ -171,7 +175,7 @@ class _Ledger:
         name, track = delivery.sensor, self.tracks[delivery.sensor]
         track.take(delivery)
         first = self.reference is None
-        better = not first and self.rank[name] < self.rank[self.reference]
+        better = self.reference is not None and self.rank[name] < self.rank[self.reference]
         if first:
             self.answered = False
         if first or (better and not self.answered):

@@ -138,6 +138,7 @@ class Painter:
         xyz = xyz[np.isfinite(xyz).all(axis=1)]
         plane_from = self._rig.plane_from(found.sensor)
         model = self._rig.sensor(self._rig.image_plane).model
+        assert model is not None  # a rig refuses an image plane without one
         uv, valid = model.project(xyz @ plane_from[:3, :3].T + plane_from[:3, 3])
         ranges = np.linalg.norm(xyz, axis=1)
         return pictures.paint_points(uv[valid], ranges[valid], (model.width, model.height), SIZE)
