@@ -58,10 +58,13 @@ class SyncLoop:
         """
         late = self._last_tick_ns is not None and steady_ns - self._last_tick_ns > STALL_NS
         self._last_tick_ns = steady_ns
-        if late:
+        if self._catch_up_until_ns is not None:
+            # On a machine where every tick is late deadlines have to run all the same, or a dead sensor would be
+            # waited for without end.
+            if steady_ns > self._catch_up_until_ns or not (self._arrived or late):
+                self._catch_up_until_ns = None
+        elif late:
             self._catch_up_until_ns = steady_ns + CATCH_UP_NS
-        elif self._catch_up_until_ns is not None and (not self._arrived or steady_ns > self._catch_up_until_ns):
-            self._catch_up_until_ns = None
         self._arrived = False
         if self._catch_up_until_ns is None and now_ns > 0:
             self._give(self.synchronizer.advance(now_ns))

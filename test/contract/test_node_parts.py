@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of the nodes that need no graph: worker, synchroniser's loop, episodes, latencies."""
 
+import sys
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -162,6 +164,16 @@ def test_a_sensor_that_never_rests_cannot_hold_deadlines_off_for_ever(loop):
     assert first * 5 * MS == sync_loop.CATCH_UP_NS + 5 * MS
 
 
+def test_a_machine_whose_every_tick_is_late_still_applies_deadlines(loop):
+    period = sync_loop.STALL_NS + 10 * MS
+    for step in range(1, 40):
+        loop.take(loop.lidar, loop.msg, step)
+        loop.tick(step, step * period)
+    ran = [now for kind, *_, now in loop.spy.calls if kind == "advance"]
+    assert len(ran) > 5
+    assert max(b - a for a, b in pairwise(ran)) * period <= sync_loop.CATCH_UP_NS + 3 * period
+
+
 def test_a_trouble_is_told_once_and_so_is_its_end():
     said, well = [], []
     episodes = Episodes(said.append, well.append)
@@ -173,6 +185,27 @@ def test_a_trouble_is_told_once_and_so_is_its_end():
     assert said == ["it is broken", "it is broken again"]
     assert len(well) == 1 and "3 occurrence" in well[0]
     assert episodes.counts == {"lidar": 4}
+
+
+def test_troubles_can_be_read_while_another_thread_reports_new_ones():
+    episodes = Episodes(lambda sentence: None, lambda sentence: None)
+    over = threading.Event()
+
+    def report():
+        for number in range(5000):
+            episodes.report(f"trouble {number}", "again")
+        over.set()
+
+    reporter = threading.Thread(target=report)
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reporter.start()
+        while not over.is_set():
+            assert all(times == 1 for what, times in episodes.counts.items())
+    finally:
+        sys.setswitchinterval(switch)
+        reporter.join()
 
 
 def test_percentiles_are_those_of_the_last_frames():
