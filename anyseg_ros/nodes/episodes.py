@@ -17,8 +17,7 @@ class Episodes:
         warn: takes the sentence of a beginning.
         info: takes the sentence of an end.
 
-    Attributes:
-        counts: how often each trouble was reported, by key.
+    Safe to use from two threads.
     """
 
     def __init__(self, warn: Callable[[str], object], info: Callable[[str], object]) -> None:
@@ -26,16 +25,22 @@ class Episodes:
         self._info = info
         self._lock = threading.Lock()
         self._open: dict[str, int] = {}
-        self.counts: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
 
     def report(self, key: str, sentence: str) -> None:
         """Counts a trouble, and says the sentence if it was not there before."""
         with self._lock:
-            self.counts[key] = self.counts.get(key, 0) + 1
+            self._counts[key] = self._counts.get(key, 0) + 1
             new = key not in self._open
             self._open[key] = self._open.get(key, 0) + 1
         if new:
             self._warn(sentence)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each trouble was reported, by key; a copy, for the worker reports while others read."""
+        with self._lock:
+            return dict(self._counts)
 
     def clear(self, key: str) -> None:
         """Ends a trouble if there is one."""
