@@ -3,7 +3,6 @@
 
 import random
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
@@ -182,18 +181,18 @@ class Run:
         self._note(now, lambda: self.sync.advance(now))
 
     def _note(self, now, call):
-        before = self.sync.reference
+        before, waiting = self.sync.reference, self.sync.open_sets
         given = call()
         epoch = self._resets
         self._resets += len(self.sync.take_resets())
         if self.sync.reference != before:
             self._switched_ns = now
-        # What a reset closes comes out first: the new time begins where the stamps go back, if they do.
-        back = [k for k, (one, two) in enumerate(pairwise(given), 1) if two.stamp_ns < one.stamp_ns]
+        # A reset first closes all sets that wait: they are the last of the old time.
+        old = waiting if self._resets > epoch else 0
         for k, each in enumerate(given):
             self.sets.append(each)
             self.known.append(self._handed)
-            self.epochs.append(epoch if back and k < back[0] else self._resets)
+            self.epochs.append(epoch if k < old else self._resets)
             self.switched_ns.append(self._switched_ns)
 
 
