@@ -176,20 +176,24 @@ class Pipeline:
     ):
         path = Path(checkpoint_path) if checkpoint_path is not None else default_checkpoint()
         model, self.meta = load_checkpoint(path, encoding=fingerprint())
-        self.rig = rig
         self.engine = Engine(model, self.meta, device=device, threads=threads)
-        self.encoder = Encoder(rig, *self.meta.grid)
-        self.grid = self.encoder.grid
+        self.recalibrate(rig)
         self.labels = LabelSet(tuple(self.meta.classes), tuple((r, g, b) for r, g, b in self.meta.palette))
-        self.frame_id = rig.sensor(rig.image_plane).frame_id
         self.counters: Counter[str] = Counter()
         self.unknown = tuple(s.name for s in rig.sensors if s.modality.value not in self.meta.modalities)
         self._frozen = FrozenDetector()
-        self._content = self.grid.mask()
         self._statistics = {
             Modality(name): tuple(np.asarray(stats[key], np.float32)[:, None, None] for key in ("mean", "std"))
             for name, stats in self.meta.normalisation.items()
         }
+
+    def recalibrate(self, rig: Rig) -> None:
+        """Uses another calibration of the same sensors from now on. The network stays, for a pose may change often."""
+        self.encoder = Encoder(rig, *self.meta.grid)
+        self.rig = rig
+        self.grid = self.encoder.grid
+        self.frame_id = rig.sensor(rig.image_plane).frame_id
+        self._content = self.grid.mask()
 
     def encode(self, frame_set: FrameSet) -> Stack:
         """Turns the payloads into one normalised stack; a payload that cannot be used becomes an absence."""

@@ -40,8 +40,7 @@ class FrameProcessor:
     """Runs in the worker thread; other threads read ``last``, ``counters`` and ``latencies``.
 
     Args:
-        build: makes a pipeline for a rig (also later, when the calibration changed).
-        rig: the rig to start with.
+        pipeline: answers frame sets; follows the calibration.
         outputs: where results go.
         now_ns: the node's clock.
         episodes: troubles are told here.
@@ -49,20 +48,18 @@ class FrameProcessor:
 
     def __init__(
         self,
-        build: Callable[[Rig], Pipeline],
-        rig: Rig,
+        pipeline: Pipeline,
         outputs: Outputs,
         now_ns: Callable[[], int],
         episodes: Episodes,
     ) -> None:
-        self._build = build
         self._outputs = outputs
         self._now_ns = now_ns
         self._episodes = episodes
         self._lock = threading.Lock()
         self._next_rig: Rig | None = None
         self._forget = False
-        self.pipeline = build(rig)
+        self.pipeline = pipeline
         self.latencies = Latencies()
         self.counters: Counter[str] = Counter()
         self.last: LastOutput | None = None
@@ -106,8 +103,8 @@ class FrameProcessor:
             rig, self._next_rig = self._next_rig, None
             forget, self._forget = self._forget, False
         if rig is not None:
-            self.pipeline = self._build(rig)
-        elif forget:
+            self.pipeline.recalibrate(rig)
+        if forget:
             self.pipeline.reset()
 
     def _tell_problems(self, problems: dict[str, str], used: set[str]) -> None:

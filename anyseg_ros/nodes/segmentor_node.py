@@ -89,17 +89,16 @@ class SegmentorNode(LifecycleNode):
             keeper = CalibrationKeeper(load_rig(runner.find_file(settings.rig)))
             self._declare_sensors(keeper.rig)
             outputs = Outputs(self, settings)
-            processor = FrameProcessor(
-                lambda rig: _pipeline(rig, settings), keeper.rig, outputs, self._time.now_ns, self._episodes
-            )
-            warm_up(processor.pipeline)
+            pipeline = _pipeline(keeper.rig, settings)
+            processor = FrameProcessor(pipeline, outputs, self._time.now_ns, self._episodes)
+            warm_up(pipeline)
         except (ValueError, OSError, RuntimeError) as error:
             self.get_logger().error(f"cannot configure: {error}")
             if outputs is not None:
                 outputs.close()
             return FAILURE
         self._configured = _Configured(settings, keeper, outputs, processor)
-        self._say_what_serves(processor.pipeline)
+        self._say_what_serves(pipeline)
         return super().on_configure(state)
 
     @_logged

@@ -68,6 +68,7 @@ class Session:
         self._transforms = transform_source(node, settings.use_tf)
         self._reporter = Reporter(node, processor, self._worker, self._loop.synchronizer, episodes)
         self._timers: list[Any] = []
+        self._said: set[str] = set()
 
     def start(self) -> None:
         """Starts the worker and the timers."""
@@ -147,6 +148,8 @@ class Session:
                 self._recalibrate(f"the pose of '{sensor.name}' comes from TF now")
 
     def _recalibrate(self, why: str) -> None:
-        self._log.info(why)
+        if why not in self._said:  # a pose on a suspension changes with every look
+            self._said.add(why)
+            self._log.info(why)
         self._processor.recalibrate(self._keeper.rig)
         self._loop.recalibrate(self._keeper.rig)

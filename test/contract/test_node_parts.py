@@ -12,7 +12,10 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from anyseg_ros.nodes import sync_loop  # noqa: E402
 from anyseg_ros.nodes.episodes import Episodes, Latencies  # noqa: E402
+from anyseg_ros.nodes.frame_processor import FrameProcessor  # noqa: E402
 from anyseg_ros.nodes.worker import Worker  # noqa: E402
+from anyseg_ros.pipeline import Stack  # noqa: E402
+from anyseg_ros.types import FrameSet  # noqa: E402
 
 MS = 1_000_000
 
@@ -172,6 +175,35 @@ def test_a_machine_whose_every_tick_is_late_still_applies_deadlines(loop):
     ran = [now for kind, *_, now in loop.spy.calls if kind == "advance"]
     assert len(ran) > 5
     assert max(b - a for a, b in pairwise(ran)) * period <= sync_loop.CATCH_UP_NS + 3 * period
+
+
+class MovedPipeline:
+    """Counts what it is told; nothing of a frame set can be used."""
+
+    def __init__(self):
+        self.rigs, self.resets = [], 0
+
+    def recalibrate(self, rig):
+        self.rigs.append(rig)
+
+    def reset(self):
+        self.resets += 1
+
+    def encode(self, frame_set):
+        return Stack(np.zeros((0, 3, 1, 1), np.float32), (), (), {})
+
+
+def test_a_sensor_that_moves_costs_the_newest_calibration_per_frame_and_no_network():
+    pipeline = MovedPipeline()
+    processor = FrameProcessor(pipeline, None, lambda: 0, Episodes(lambda s: None, lambda s: None))
+    for number in range(1, 4):
+        processor.recalibrate(number)
+        processor.recalibrate(number * 10)
+        processor.reset()
+        processor(FrameSet(1, "camera", {}))
+    processor(FrameSet(2, "camera", {}))
+    assert processor.pipeline is pipeline and pipeline.rigs == [10, 20, 30] and pipeline.resets == 3
+    assert processor.counters["nothing_left"] == 4
 
 
 def test_a_trouble_is_told_once_and_so_is_its_end():

@@ -27,6 +27,7 @@ from anyseg_ros.bags import messages
 from anyseg_ros.modality import Modality
 from anyseg_ros.model.checkpoint import CheckpointError
 from anyseg_ros.pipeline import FrozenDetector, Pipeline, converted, timings_from_rig
+from anyseg_ros.sensors.calibration import CameraModel
 from anyseg_ros.sensors.encode import Encoder
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import Absence, Events, Points
@@ -189,6 +190,19 @@ def test_events_as_reference_bring_their_whole_window(pipeline, rng):
     led_by_camera = full_set(pipeline.rig, rng, event=chunk.payload)
     expected = pipeline.encode(led_by_camera).raw["event"]
     assert np.array_equal(pipeline.encode(led_by_events).raw["event"], expected)
+
+
+def test_another_calibration_costs_no_other_network(pipeline, checkpoint, rng):
+    before, engine = full_set(pipeline.rig, rng), pipeline.engine
+    moved = pipeline.rig.sensor("lidar").base_from_sensor.copy()
+    moved[:3, 3] += (0.3, 0.2, -0.1)
+    rig = pipeline.rig.replace_calibration("camera", model=CameraModel.pinhole(64, 36, 60.0))
+    rig = rig.replace_calibration("lidar", base_from_sensor=moved)
+    old = pipeline.encode(before).images
+    pipeline.recalibrate(rig)
+    new, fresh = pipeline.encode(before), Pipeline(rig, checkpoint, device="cpu", threads=1).encode(before)
+    assert pipeline.engine is engine and pipeline.grid.camera.K[0, 0] > 45
+    assert not np.array_equal(new.images, old) and np.array_equal(new.images, fresh.images)
 
 
 def test_frozen_camera(pipeline, rng):
