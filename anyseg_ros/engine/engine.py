@@ -33,6 +33,7 @@ class FoldedHead(nn.Module):
         """
         super().__init__()
         bn = head.linear_fuse.bn
+        assert bn.running_mean is not None and bn.running_var is not None  # it keeps running statistics
         dtype = head.linear_pred.weight.dtype
         weights, bias = copy.deepcopy(head).double().commuted()
         scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -119,12 +120,14 @@ class Attention(nn.Module):
         self.q = nn.Linear(dim, dim)
         self.kv = nn.Linear(dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.sr = nn.Conv2d(dim, dim, reduction, reduction) if reduction > 1 else None
-        self.norm = nn.LayerNorm(dim, eps=1e-5) if reduction > 1 else None
+        self.reduced = reduction > 1
+        if self.reduced:
+            self.sr = nn.Conv2d(dim, dim, reduction, reduction)
+            self.norm = nn.LayerNorm(dim, eps=1e-5)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Tokens [S,N,C] -> [S,N,C]."""
-        source = x if self.sr is None else self.norm(map_to_tokens(self.sr(tokens_to_map(x, size))))
+        source = self.norm(map_to_tokens(self.sr(tokens_to_map(x, size)))) if self.reduced else x
         q = self.q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(source).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
@@ -191,7 +194,7 @@ class MiT(nn.Module):
         maps = []
         for embed, blocks, norm in zip(self.patch_embed, self.block, self.norm, strict=True):
             tokens, size = embed(x)
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 tokens = block(tokens, size)
             x = tokens_to_map(norm(tokens), size)
             maps.append(x)

@@ -102,7 +102,7 @@ def checked(name: str, value: object, default: object) -> object:
     Raises:
         ValueError: it is of another type.
     """
-    if isinstance(default, float) and type(value) in (int, float, str):
+    if isinstance(default, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)  # YAML 1.1 reads 6e-4 as text
         except ValueError:

@@ -164,6 +164,7 @@ def read_measurements(root: Path, scene: Scene, rig: Rig) -> tuple[dict[str, Mea
         DatasetError: a file is missing or broken.
     """
     model = rig.sensor("event").model
+    assert model is not None  # a Rig refuses an optical sensor without one
     events, reference_ns = read_events(
         scene.file(root, "event_camera", "event_camera.h5"), (model.width, model.height), scene.exposure_end_us
     )

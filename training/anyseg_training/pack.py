@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -135,7 +136,7 @@ def make_pack(
     return finish(out, plan, arrays)
 
 
-def open_arrays(out: Path, plan: dict, count: int, grid: tuple[int, int]) -> dict[str, np.ndarray]:
+def open_arrays(out: Path, plan: dict, count: int, grid: tuple[int, int]) -> dict[str, np.memmap]:
     """Create the pack's arrays, or open those of an interrupted pack.
 
     Raises:
@@ -143,7 +144,7 @@ def open_arrays(out: Path, plan: dict, count: int, grid: tuple[int, int]) -> dic
     """
     out.mkdir(parents=True, exist_ok=True)
     plan_path = out / "plan.json"
-    shapes = {name: ((count, 3, *grid), STORED[name]) for name in MODALITIES}
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: ((count, 3, *grid), STORED[name]) for name in MODALITIES}
     shapes |= {
         "labels": ((count, *grid), np.uint8),
         "present": ((count, len(MODALITIES)), bool),
@@ -163,7 +164,7 @@ def open_arrays(out: Path, plan: dict, count: int, grid: tuple[int, int]) -> dic
     return arrays
 
 
-def store(arrays: dict[str, np.ndarray], sample: EncodedSample) -> None:
+def store(arrays: dict[str, np.memmap], sample: EncodedSample) -> None:
     """Write one sample and mark it as done, in this order."""
     for name, image in sample.images.items():
         arrays[name][sample.number] = image
@@ -172,7 +173,7 @@ def store(arrays: dict[str, np.ndarray], sample: EncodedSample) -> None:
     arrays["done"][sample.number] = True
 
 
-def finish(out: Path, plan: dict, arrays: dict[str, np.ndarray]) -> dict[str, int]:
+def finish(out: Path, plan: dict, arrays: dict[str, np.memmap]) -> dict[str, int]:
     """Statistics, each position's most frequent class, and the index that marks the pack as whole.
 
     Raises:
