@@ -13,8 +13,11 @@ def trio(**others):
 def play(player, arrivals):
     """Play (ms, measurement) in order of time, advancing at each deadline in between."""
     for ms, measurement in sorted(arrivals, key=lambda a: a[0]):
-        while player.deadline_ms is not None and player.deadline_ms <= ms:
-            player.advance(player.deadline_ms)
+        passed = None
+        while (deadline := player.deadline_ms) is not None and deadline <= ms:
+            assert passed is None or deadline > passed, "advance at the deadline did nothing about it"
+            player.advance(deadline)
+            passed = deadline
         player.at(ms, measurement)
 
 
