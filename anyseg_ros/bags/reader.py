@@ -100,7 +100,7 @@ class BagReader:
             try:
                 msg = self._reader.deserialize(raw, connection.msgtype)
             except (AnyReaderError, ValueError, KeyError, IndexError) as error:
-                self._reject(connection.topic, f"a message of {connection.msgtype} cannot be read ({error})")
+                self.reject(connection.topic, f"a message of {connection.msgtype} cannot be read ({error})")
                 continue
             yield int(arrival_ns), connection.topic, msg
 
@@ -112,7 +112,12 @@ class BagReader:
             self.damage = f"{self.path} is damaged, what follows is lost: {error}"
             log.error("%s", self.damage)
 
-    def _reject(self, name: str, why: str) -> None:
+    def serialise(self, msg: Any, msgtype: str) -> bytes:
+        """A message of this bag as CDR, by the definitions that the bag holds."""
+        return bytes(self._reader.typestore.serialize_cdr(msg, msgtype))
+
+    def reject(self, name: str, why: str) -> None:
+        """Counts a message that cannot be used; the first of each name is logged."""
         self.rejected[name] += 1
         if self.rejected[name] == 1:
             log.warning("%s: %s; it is left out, and so are others like it", name, why)
@@ -150,7 +155,7 @@ class BagReader:
             try:
                 measurement = feeds[topic](msg)
             except ValueError as error:
-                self._reject(sensor.name, str(error))
+                self.reject(sensor.name, str(error))
                 continue
             if measurement is not None:
                 yield arrival_ns, measurement

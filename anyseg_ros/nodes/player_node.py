@@ -49,7 +49,7 @@ class PlayerNode(Node):
             self.get_logger().info(f"{topic} is not played: {why}")
         self._out = {
             track.topic: self.create_publisher(
-                track.kind, track.published_as, qos.latched() if track.latched else qos.reliable(_DEPTH)
+                track.kind, track.published_as, (qos.latched if track.latched else qos.reliable)(_DEPTH)
             )
             for track in self._playlist.tracks.values()
         }

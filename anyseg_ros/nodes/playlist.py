@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anyseg_ros.bags.definitions import typestore
 from anyseg_ros.bags.drops import parse_drops
 from anyseg_ros.bags.reader import BagReader, EventFeed
 from anyseg_ros.nodes import conversions
@@ -19,6 +18,7 @@ from anyseg_ros.sensors.rig import Rig, Sensor
 
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
+CLOCK = "/clock"
 # Two seconds of a rig with a hundred event packets a second: the disk may stutter, the player must not.
 _AHEAD = 300
 
@@ -90,6 +90,9 @@ class Playlist:
                 if topic in settings.exclude:
                     self.skipped[topic] = "excluded"
                     continue
+                if topic == CLOCK and settings.clock_hz > 0:
+                    self.skipped[topic] = "the player's own clock runs; two would send time to and fro"
+                    continue
                 self._add_track(topic, msgtype, sensors.get(topic))
 
     def items(self, stop: threading.Event) -> Iterator[Item]:
@@ -130,30 +133,31 @@ class Playlist:
                     t.topic: EventFeed(t.sensor) for t in self.tracks.values() if t.sensor and t.published_as != t.topic
                 }
                 for bag_ns, topic, msg in reader.messages(self.tracks):
-                    item = self._item(self.tracks[topic], bag_ns, msg, feeds.get(topic))
+                    item = self._item(reader, self.tracks[topic], bag_ns, msg, feeds.get(topic))
                     if item is not None and not _put(ahead, item, stop):
                         break
                     if ahead.full():
                         primed.set()
-        except (ValueError, OSError) as error:
+        except Exception as error:  # it reaches the reader of the queue, who would wait for ever without it
             last = error
         primed.set()
         _put(ahead, last, stop)
 
-    def _item(self, track: Track, bag_ns: int, msg: Any, feed: EventFeed | None) -> Item | None:
+    def _item(self, reader: BagReader, track: Track, bag_ns: int, msg: Any, feed: EventFeed | None) -> Item | None:
         sensor = track.sensor
         cut = sensor is not None and any(d.covers(sensor.name, bag_ns - self.start_ns) for d in self._drops)
-        stamp_ns = conversions.stamp_ns(msg.header) if sensor is not None else 0
-        if feed is not None:
-            # The decoder has to see every packet, also those that are cut.
-            measurement = feed(msg)
-            if measurement is None:
-                return None
-            stamp_ns = measurement.stamp_ns
-            message = None if cut else conversions.event_cloud(measurement.payload, measurement.frame_id)
-        else:
-            message = None if cut else bytes(typestore().serialize_cdr(msg, track.msgtype))
-        return Item(track, bag_ns, stamp_ns, message)
+        if feed is None:
+            stamp_ns = conversions.stamp_ns(msg.header) if sensor is not None else 0
+            return Item(track, bag_ns, stamp_ns, None if cut else reader.serialise(msg, track.msgtype))
+        try:
+            measurement = feed(msg)  # the decoder has to see every packet, also those that are cut
+        except ValueError as error:
+            reader.reject(track.topic, str(error))
+            return None
+        if measurement is None or not len(measurement.payload):
+            return None  # a packet that only tells the time: a cloud has nothing to say it with
+        message = None if cut else conversions.event_cloud(measurement.payload, measurement.frame_id)
+        return Item(track, bag_ns, measurement.stamp_ns, message)
 
 
 def _put(ahead: queue.Queue[Item | Exception | None], item: Item | Exception | None, stop: threading.Event) -> bool:

@@ -22,9 +22,9 @@ def reliable(depth: int = OUTPUT_DEPTH) -> QoSProfile:
     return _profile(depth, ReliabilityPolicy.RELIABLE)
 
 
-def latched() -> QoSProfile:
-    """For constants: who subscribes later still gets the last message."""
-    return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+def latched(depth: int = 1) -> QoSProfile:
+    """For constants: who subscribes later still gets the last messages."""
+    return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def overridable() -> QoSOverridingOptions:
