@@ -115,6 +115,17 @@ def test_open_sets_still_close_after_a_promotion():
     assert stamps_ms(player.add(750, frame("lidar", 600))) == [600]
 
 
+def test_open_sets_keep_their_partners_over_a_promotion():
+    sensors = timing("camera", 50, stale_ms=120), timing("lidar", 100, tolerance_ms=10), timing("event", 100)
+    player = Player(*sensors, max_wait_ms=400)
+    play(player, frames("camera", 0, 600, period_ms=50) + frames("lidar", 45, 645) + chunks(0, 490, lag_ms=220))
+    player.advance(735)
+    assert (player.sync.reference, player.sync.open_sets) == ("lidar", 4)  # 500, 550, 600 and the lidar's 645
+    assert stamps_ms(player.add(765, chunk(490, 540))) == [500]
+    (given,) = player.add(775, chunk(540, 555))
+    assert (stamp_ms(given), partner_ms(given, "lidar")) == (550, 545)
+
+
 def test_events_take_over_when_nothing_else_lives():
     player = trio()
     play(player, frames("camera", 0, 400) + frames("lidar", 30, 430) + chunks(0, 1000))
