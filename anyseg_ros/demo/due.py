@@ -114,7 +114,9 @@ class _Track:
         else:
             period = self.rule.period_ns
             crossed = range((before // period + 1) * period, corrected + 1, period)
-            self.spoken.extend(_Spoken(tick, tick, delivery.arrival_ns) for tick in crossed)
+            # A multiple that fell into a short silence is owed nothing: of its window, half has to be there.
+            covered = [tick for tick in crossed if tick - before < self.rule.window_ns // 2]
+            self.spoken.extend(_Spoken(tick, tick, delivery.arrival_ns) for tick in covered)
 
 
 def frames_due(deliveries: Sequence[Delivery], rules: Sequence[SensorRule]) -> list[Due]:
