@@ -166,7 +166,7 @@ class HealthJudge:
         """When a state began: silence by the clock, the others when they are noticed."""
         if state is SensorState.STALE and track.stale:
             return track.stale_at_ns
-        if state is SensorState.LOST:
+        if state is SensorState.LOST and track.beat_ns is not None:
             return track.beat_ns + self._timing.lost_ns
         return now_ns
 

@@ -57,6 +57,7 @@ class StampGuard:
         """Whether a measurement goes on from the one that was held back, rather than from the newest good one."""
         if self._leaves((before.corrected_ns, before.arrival_ns), at):
             return False
+        assert self._newest is not None  # one is only held back against a newest good one
         if self._leaves(self._newest, at):
             return True
         went_back = before.corrected_ns < self._newest[0]

@@ -99,6 +99,7 @@ class Synchronizer:
         if item is not None:
             verdict, before = track.judge(item)
             if verdict is Verdict.JUMP:
+                assert before is not None  # the one that was held back and is now confirmed
                 self._follow_jump(track, before, item, now_ns)
             elif verdict is Verdict.GOOD:
                 self._accept(track, item, now_ns)
@@ -185,7 +186,7 @@ class Synchronizer:
                 track, now_ns, since=Floor(item.start_ns if track.timing.is_event else item.corrected_ns - 1, 0)
             )
         elif track is reference:
-            self._open_due(now_ns)
+            self._open_due(track, now_ns)
         elif track.rank < reference.rank and track.streak >= RETURN_STREAK:
             self._switch(track, now_ns)
         if track is self._reference and not track.timing.is_event and not item.due:
@@ -206,15 +207,15 @@ class Synchronizer:
         self._answered = self._answered and track is not None
         if track is not None:
             track.crossed_ns = None
-            self._open_due(now_ns)
+            self._open_due(track, now_ns)
 
-    def _open_due(self, now_ns: int) -> None:
-        """Open a set for each stamp of the reference that is due.
+    def _open_due(self, track: SensorTrack, now_ns: int) -> None:
+        """Open a set for each stamp of the reference ``track`` that is due.
 
         A reference whose steady stamps lie far below the last output lives in an earlier time than the sensor before
         it did. It would be silent until it had caught up, so that its time is taken for the time from now on.
         """
-        track = self._reference
+        assert track.newest_ns is not None  # a live sensor has delivered
         behind_ns = self._queue.floor.corrected_ns - track.newest_ns
         if track.ready >= READY_COUNT and behind_ns > self.config.jump_ns:
             self._queue.flush(now_ns)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from anyseg_ros.modality import Modality
 from anyseg_ros.types import DEFAULT_LOST_PERIODS, DEFAULT_STALE_PERIODS, DEFAULT_TOLERANCE_PERIODS
@@ -68,7 +69,7 @@ class SensorTiming:
             )
 
     @classmethod
-    def from_period(cls, name: str, modality: Modality, period_ns: int, **others: object) -> SensorTiming:
+    def from_period(cls, name: str, modality: Modality, period_ns: int, **others: Any) -> SensorTiming:
         """A timing whose tolerance, stale and lost times follow from the period, where ``others`` does not give them.
 
         Args:
@@ -77,7 +78,7 @@ class SensorTiming:
             period_ns: nominal period.
             **others: further fields of SensorTiming.
         """
-        derived = {
+        derived: dict[str, Any] = {
             "tolerance_ns": round(period_ns * DEFAULT_TOLERANCE_PERIODS),
             "stale_ns": round(period_ns * DEFAULT_STALE_PERIODS),
             "lost_ns": round(period_ns * DEFAULT_LOST_PERIODS),

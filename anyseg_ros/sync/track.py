@@ -69,6 +69,7 @@ class SensorTrack:
     @property
     def stale_at_ns(self) -> int:
         """The ``now`` at which it is stale if nothing more comes; to be asked once something has come."""
+        assert self.beat_ns is not None
         return self.beat_ns + self.timing.stale_ns
 
     def admit(self, measurement: Measurement, now_ns: int) -> Item | None:
@@ -121,8 +122,7 @@ class SensorTrack:
         lag = item.arrival_ns - item.start_ns if started else None
         self.arrivals.record(lag, item.arrival_ns, interval if interval is not None and interval > 0 else None)
         self.seen_ns = item.arrival_ns
-        period = self.timing.period_ns
-        if not self.timing.is_event or self.ready == 0 or before is None or before // period < self.newest_ns // period:
+        if self.ready == 0 or before is None or not self.timing.is_event or self._crosses_period(before):
             self.beat_ns = item.arrival_ns
         self.ready += 1
         self.stale = self.lost = False
@@ -166,9 +166,14 @@ class SensorTrack:
         self._stamps.clear()
         self.ready = self.streak = 0
         self.newest_ns = self.crossed_ns = self.jumped_ns = None
-        if self.seen_ns is not None:
+        if self.seen_ns is not None and self.beat_ns is not None:
             self.seen_ns = min(self.seen_ns, now_ns)
             self.beat_ns = min(self.beat_ns, now_ns)
+
+    def _crosses_period(self, before_ns: int) -> bool:
+        """Whether the newest stamp has passed an output time since ``before_ns``."""
+        assert self.newest_ns is not None
+        return before_ns // self.timing.period_ns < self.newest_ns // self.timing.period_ns
 
     def count_all(self) -> dict[str, int]:
         """Measurements received, still buffered with an open fate, and by fate; received is the sum of the others."""
