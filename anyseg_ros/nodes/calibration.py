@@ -55,15 +55,24 @@ class TransformSource:
     """Looks up sensor poses in TF. Needs tf2_ros.
 
     Args:
-        node: the node that listens to /tf and /tf_static; its clock's jumps clear the buffer.
+        node: the node that listens to /tf and /tf_static.
     """
 
     def __init__(self, node: Node) -> None:
         from tf2_ros import Buffer, TransformException, TransformListener
 
         self._unknown = TransformException
-        self._buffer = Buffer(node=node)
+        # With the node it would offer a service for as long as the node lives, whenever the node is activated.
+        self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node)
+
+    def close(self) -> None:
+        """Ends the subscriptions, which keep the listener alive by themselves."""
+        self._listener.unregister()
+
+    def reset(self) -> None:
+        """Forgets all transforms: after a jump back in time, new ones would count as older than those."""
+        self._buffer.clear()
 
     def base_from(self, base_frame: str, frame_id: str) -> np.ndarray | None:
         """The 4x4 matrix from a frame into the base frame; None while TF does not know it."""
@@ -71,7 +80,7 @@ class TransformSource:
             stamped = self._buffer.lookup_transform(base_frame, frame_id, Time())
         except self._unknown:
             return None
-        return conversions.matrix_from_transform(stamped.transform)
+        return matrix_from_transform(stamped.transform)
 
 
 def transform_source(node: Node, wanted: bool) -> TransformSource | None:

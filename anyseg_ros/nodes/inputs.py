@@ -59,6 +59,7 @@ class Inputs:
 
     Raises:
         ParameterError: as ``message_type_of``.
+        RuntimeError: a ``qos_overrides`` parameter cannot work. Nothing stays subscribed then.
     """
 
     def __init__(
@@ -73,18 +74,31 @@ class Inputs:
         self._filters: list[message_filters.Subscriber] = []
         topics = input_topics(rig)
         kinds = {s.name: message_type_of(node, s, topics[s.name], settings) for s in rig.sensors}
-        for sensor in rig.sensors:
-            topic = topics[sensor.name]
-            profile = qos.sensor_data(qos.EVENT_DEPTH if sensor.modality is Modality.EVENT else qos.SENSOR_DEPTH)
-            self._subscribe(kinds[sensor.name], topic, profile, on_message, sensor)
-            if sensor.model is not None:
-                self._subscribe(CameraInfo, f"{topic}_info", qos.sensor_data(), on_camera_info, sensor)
+        try:
+            for sensor in rig.sensors:
+                self._listen(sensor, topics[sensor.name], kinds[sensor.name], on_message, on_camera_info)
+        except Exception:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Ends all subscriptions."""
         for subscriber in self._filters:
             self._node.destroy_subscription(subscriber.sub)
         self._filters.clear()
+
+    def _listen(
+        self,
+        sensor: Sensor,
+        topic: str,
+        kind: type,
+        on_message: Callable[[Sensor, Any], None],
+        on_camera_info: Callable[[Sensor, CameraInfo], None],
+    ) -> None:
+        profile = qos.sensor_data(qos.EVENT_DEPTH if sensor.modality is Modality.EVENT else qos.SENSOR_DEPTH)
+        self._subscribe(kind, topic, profile, on_message, sensor)
+        if sensor.model is not None:
+            self._subscribe(CameraInfo, f"{topic}_info", qos.sensor_data(), on_camera_info, sensor)
 
     def _subscribe(self, kind: type, topic: str, profile: Any, callback: Callable[..., None], sensor: Sensor) -> None:
         options = {"qos_profile": profile, "qos_overriding_options": qos.overridable()}

@@ -109,15 +109,15 @@ class SegmentorNode(LifecycleNode):
             return FAILURE
         try:
             session = Session(self, own.settings, own.keeper, own.processor, self._time, self._episodes)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             self.get_logger().error(f"cannot activate: {error}")
             return FAILURE
+        self._session = session
         for sensor in own.keeper.rig.sensors:
             session.set_enabled(sensor.name, bool(self.get_parameter(_enabled(sensor.name)).value))
         result = super().on_activate(state)
         own.outputs.publish_label_set(own.processor.pipeline)
         session.start()
-        self._session = session
         self.get_logger().info("active")
         return result
 
@@ -140,6 +140,13 @@ class SegmentorNode(LifecycleNode):
         self._release()
         return SUCCESS
 
+    @_logged
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lets go of everything after a transition that raised: the node can be configured anew."""
+        self._end_session()
+        self._release()
+        return SUCCESS
+
     def destroy_node(self) -> None:
         """Ends the worker before the publishers go."""
         self._end_session()
@@ -150,6 +157,8 @@ class SegmentorNode(LifecycleNode):
             head, _, tail = change.name.partition(".")
             name, _, what = tail.rpartition(".")
             if self._session is not None and head == "sensors" and what == "enabled":
+                if name not in self._session.sensors:  # declared for a rig that was used before
+                    return SetParametersResult(successful=False, reason=f"the rig has no sensor '{name}'")
                 self._session.set_enabled(name, bool(change.value))
         return SetParametersResult(successful=True)
 

@@ -43,7 +43,7 @@ class Session:
         episodes: troubles are told here.
 
     Raises:
-        ValueError: an input cannot be subscribed to as the parameters ask.
+        ValueError, RuntimeError: an input cannot be subscribed to as the parameters ask. Nothing is left behind then.
     """
 
     def __init__(
@@ -86,9 +86,16 @@ class Session:
             self._node.destroy_timer(timer)
         self._timers = []
         self._inputs.close()
+        if self._transforms is not None:
+            self._transforms.close()
         if not self._worker.stop():
             self._log.error("the worker is still busy after 10 s; its last frame is left to itself")
         self._reporter.close()
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Names of the rig's sensors."""
+        return tuple(sensor.name for sensor in self._keeper.rig.sensors)
 
     def set_enabled(self, sensor: str, enabled: bool) -> None:
         """Uses a sensor or does not; one whose modality the checkpoint does not know is never used."""
@@ -100,6 +107,8 @@ class Session:
     def reset(self, reason: str) -> None:
         """Forgets everything that depends on the clock, because it jumped."""
         self._loop.reset(reason, self._clock.now_ns())
+        if self._transforms is not None:
+            self._transforms.reset()
 
     def _on_message(self, sensor: Sensor, msg: Any) -> None:
         trouble = f"messages of {sensor.name}"

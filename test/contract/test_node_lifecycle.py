@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a managed node leaves behind when transitions fail, repeat, or come with another rig."""
+
+import importlib.util
+import sys
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed")
+
+from live_graph import small_rig, write_inputs  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+
+from anyseg_ros.nodes import segmentor_node  # noqa: E402
+from anyseg_ros.sensors.rig import Rig, save_rig  # noqa: E402
+
+SUCCESS, FAILURE, ERROR = segmentor_node.SUCCESS, segmentor_node.FAILURE, segmentor_node.TransitionCallbackReturn.ERROR
+
+# The part of tf2_ros that the node uses; like the genuine one, a Buffer with a node offers a service.
+TF2 = """
+from std_msgs.msg import Empty
+
+
+class TransformException(Exception):
+    pass
+
+
+class Buffer:
+    cleared = 0
+
+    def __init__(self, cache_time=None, node=None):
+        if node is not None:
+            from std_srvs.srv import Trigger
+
+            self.srv = node.create_service(Trigger, "tf2_frames", lambda request, response: response)
+
+    def lookup_transform(self, target, source, time):
+        raise TransformException(source)
+
+    def clear(self):
+        Buffer.cleared += 1
+
+
+class TransformListener:
+    def __init__(self, buffer, node):
+        self.node = node
+        self.subscriptions = [node.create_subscription(Empty, t, self.callback, 100) for t in ("/tf", "/tf_static")]
+
+    def callback(self, message):
+        pass
+
+    def unregister(self):
+        for subscription in self.subscriptions:
+            self.node.destroy_subscription(subscription)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("lifecycle")
+    write_inputs(made)
+    rig = small_rig()
+    save_rig(Rig("smaller", "base_link", rig.sensors[:2], "camera"), made / "smaller.yaml")
+    return made
+
+
+@pytest.fixture
+def segmentor(folder, monkeypatch):
+    monkeypatch.setattr(segmentor_node, "warm_up", lambda pipeline: None)
+    made = []
+
+    def make(**given):
+        context = rclpy.Context()
+        rclpy.init(context=context)
+        given = {"rig": str(folder / "rig.yaml"), "checkpoint": str(folder / "net.safetensors"), **given}
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
+        made.append(segmentor_node.SegmentorNode(context=context, parameter_overrides=overrides))
+        return made[-1]
+
+    yield make
+    for node in made:
+        node.destroy_node()
+        rclpy.shutdown(context=node.context)
+
+
+def holds(node):
+    """How much of the graph a node takes part in."""
+    return [len(list(held)) for held in (node.subscriptions, node.publishers, node.services, node.timers)]
+
+
+def test_an_impossible_quality_of_service_fails_activation_and_leaves_nothing(segmentor, capfd):
+    name = "qos_overrides./segmentor/input/lidar.subscription.reliability"
+    node = segmentor(**{name: "nonsense"})
+    assert node.trigger_configure() == SUCCESS
+    before = holds(node)
+    assert node.trigger_activate() == FAILURE
+    assert "cannot activate" in capfd.readouterr().err and holds(node) == before
+    assert node.trigger_cleanup() == SUCCESS
+
+
+def test_a_transition_that_raises_leaves_nothing_and_the_node_can_start_again(segmentor, monkeypatch):
+    node = segmentor()
+    before = holds(node)
+    assert node.trigger_configure() == SUCCESS
+
+    def fail(*_):
+        raise KeyError("a surprise")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segmentor_node.Outputs, "publish_label_set", fail)
+        assert node.trigger_activate() == ERROR
+    assert holds(node) == before
+    assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+    assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
+    assert holds(node) == before
+
+
+def test_transforms_are_listened_to_only_while_active(segmentor, monkeypatch, tmp_path):
+    file = tmp_path / "tf2_ros.py"
+    file.write_text(TF2)
+    spec = importlib.util.spec_from_file_location("tf2_ros", file)
+    monkeypatch.setitem(sys.modules, "tf2_ros", importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(sys.modules["tf2_ros"])
+    node = segmentor()
+    assert node.trigger_configure() == SUCCESS
+    before = holds(node)
+    for _ in range(3):
+        assert node.trigger_activate() == SUCCESS
+        assert {"/tf", "/tf_static"} <= {s.topic_name for s in node.subscriptions}
+        assert node.trigger_deactivate() == SUCCESS
+        assert holds(node) == before
+
+
+def test_a_sensor_of_an_earlier_rig_cannot_be_switched(segmentor, folder):
+    node = segmentor()
+    assert node.trigger_configure() == SUCCESS and node.trigger_cleanup() == SUCCESS
+    node.set_parameters([Parameter("rig", value=str(folder / "smaller.yaml"))])
+    assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+    refused = node.set_parameters([Parameter("sensors.event.enabled", value=False)])[0]
+    assert not refused.successful and "'event'" in refused.reason
+    assert node.set_parameters([Parameter("sensors.lidar.enabled", value=False)])[0].successful
