@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from anyseg_ros.bags.messages import matrix_from_transform
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.topics import camera_info_topic
 from anyseg_ros.sensors.calibration import CalibrationError, CameraModel
+from anyseg_ros.sensors.poses import matrix_from_transform
 from anyseg_ros.sensors.rig import Rig, Sensor
 
 

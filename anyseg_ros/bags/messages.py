@@ -179,25 +179,3 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
     )
     q = np.linalg.eigh(form)[1][:, -1]
     return q if q[3] >= 0 else -q
-
-
-def matrix_from_transform(transform: Any) -> np.ndarray:
-    """The 4x4 float64 matrix of a geometry_msgs Transform.
-
-    Raises:
-        ValueError: the rotation is not a unit quaternion.
-    """
-    r, t = transform.rotation, transform.translation
-    q = np.array([r.x, r.y, r.z, r.w], np.float64)
-    norm = float(np.linalg.norm(q))
-    if not abs(norm - 1.0) < 1e-3:
-        raise ValueError(f"a transform's quaternion has length {norm:.4g}; expected 1")
-    x, y, z, w = q / norm
-    matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix[:3, 3] = [t.x, t.y, t.z]
-    return matrix

@@ -9,8 +9,9 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.time import Time
 
-from anyseg_ros.nodes import conversions, installed
+from anyseg_ros.nodes import installed
 from anyseg_ros.sensors.calibration import CameraModel
+from anyseg_ros.sensors.poses import matrix_from_transform
 from anyseg_ros.sensors.rig import Rig
 
 # Below these a calibration counts as the same: intrinsics in pixels, poses in metres and direction cosines.

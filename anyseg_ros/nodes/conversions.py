@@ -190,26 +190,5 @@ def statuses_from(msg: DiagnosticArray) -> list[dict[str, Any]]:
     ]
 
 
-def matrix_from_transform(transform: Any) -> np.ndarray:
-    """The 4x4 float64 matrix of a geometry_msgs/Transform.
-
-    Raises:
-        ValueError: the quaternion has no length.
-    """
-    q = np.array([transform.rotation.x, transform.rotation.y, transform.rotation.z, transform.rotation.w])
-    norm = float(np.linalg.norm(q))
-    if not norm > 0:
-        raise ValueError("a transform's quaternion is all zeros; expected a unit quaternion")
-    x, y, z, w = q / norm
-    matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix[:3, 3] = (transform.translation.x, transform.translation.y, transform.translation.z)
-    return matrix
-
-
 def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -55,3 +56,25 @@ def pose_matrix(xyz_m, rpy_deg=(0.0, 0.0, 0.0), optical: bool = False) -> np.nda
     ]
     matrix[:3, 3] = xyz_m
     return matrix @ BODY_FROM_OPTICAL if optical else matrix
+
+
+def matrix_from_transform(transform: Any) -> np.ndarray:
+    """The 4x4 float64 matrix of a geometry_msgs Transform.
+
+    Raises:
+        ValueError: the rotation is not a unit quaternion.
+    """
+    r, t = transform.rotation, transform.translation
+    q = np.array([r.x, r.y, r.z, r.w], np.float64)
+    norm = float(np.linalg.norm(q))
+    if not abs(norm - 1.0) < 1e-3:
+        raise ValueError(f"a transform's quaternion has length {norm:.4g}; expected 1")
+    x, y, z, w = q / norm
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = [t.x, t.y, t.z]
+    return matrix

@@ -17,6 +17,7 @@ from anyseg_ros.nodes import conversions  # noqa: E402
 from anyseg_ros.nodes.outputs import PAINTED_POINT  # noqa: E402
 from anyseg_ros.sensors.calibration import CameraModel  # noqa: E402
 from anyseg_ros.sensors.messages import events_from_points, image_from, points_from  # noqa: E402
+from anyseg_ros.sensors.poses import matrix_from_transform  # noqa: E402
 from anyseg_ros.types import Events  # noqa: E402
 
 
@@ -113,10 +114,10 @@ def test_transforms_turn_into_matrices():
 
     half = 0.5**0.5
     quarter_turn = Transform(translation=Vector3(x=1.0, y=2.0, z=3.0), rotation=Quaternion(z=half, w=half))
-    matrix = conversions.matrix_from_transform(quarter_turn)
+    matrix = matrix_from_transform(quarter_turn)
     np.testing.assert_allclose(matrix @ [1, 0, 0, 1], [1, 3, 3, 1], atol=1e-12)
     with pytest.raises(ValueError, match="quaternion"):
-        conversions.matrix_from_transform(Transform(rotation=Quaternion(x=0.0, y=0.0, z=0.0, w=0.0)))
+        matrix_from_transform(Transform(rotation=Quaternion(x=0.0, y=0.0, z=0.0, w=0.0)))
 
 
 def test_types_that_are_not_installed_are_none():

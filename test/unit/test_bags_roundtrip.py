@@ -22,6 +22,7 @@ from anyseg_ros.bags.writer import BagError, BagWriter
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.calibration import CameraModel
 from anyseg_ros.sensors.messages import image_from, points_from
+from anyseg_ros.sensors.poses import matrix_from_transform
 
 IMAGE, CLOUD = "sensor_msgs/msg/Image", "sensor_msgs/msg/PointCloud2"
 
@@ -80,7 +81,7 @@ def test_quaternion_matches_known_rotations_and_comes_back():
     for sensor in small_rig().sensors:
         msg = messages.tf_static(START_NS, "base_link", [(sensor.frame_id, sensor.base_from_sensor)])
         transform = msg.transforms[0].transform
-        assert np.allclose(messages.matrix_from_transform(transform), sensor.base_from_sensor, atol=1e-12)
+        assert np.allclose(matrix_from_transform(transform), sensor.base_from_sensor, atol=1e-12)
 
 
 def test_calibration_of_the_bag_goes_before_the_rig_file(tmp_path):
