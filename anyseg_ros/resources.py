@@ -11,13 +11,17 @@ PACKAGE = "anyseg_ros"
 
 
 def share_roots() -> list[Path]:
-    """Where shared files may lie, best first: ament prefixes, the Python prefix, the source tree.
+    """Where shared files may lie, best first: ament prefixes, the package's own prefix, Python's, the source tree.
 
-    ``pip install -e`` installs no data files, so the source tree is the last resort and a real one.
+    The package's own prefix is not always Python's: ``pip install --user``, ``--target``, and pip on Debian's Python,
+    which installs to /usr/local. ``pip install -e`` installs no data files, so the source tree is the last resort and
+    a real one.
     """
     prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    roots = [prefix / "share" / PACKAGE for prefix in [*prefixes, Path(sys.prefix)]]
-    return [*roots, Path(__file__).resolve().parent.parent]
+    home = Path(__file__).resolve().parent.parent
+    # <prefix>/lib/python3.X/site-packages, or with --target the prefix itself.
+    own = [home, *home.parents[2:3]]
+    return [*(prefix / "share" / PACKAGE for prefix in [*prefixes, *own, Path(sys.prefix)]), home]
 
 
 def share_path(relative: str) -> Path:
