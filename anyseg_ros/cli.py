@@ -19,7 +19,7 @@ ROOMS = {
     "demo": "anyseg_ros.demo.cli",
     "real": "anyseg_ros.real",
 }
-EXTRAS = {"open3d": "sim", "rclpy": "ros", "matplotlib": "demo"}
+EXTRAS = {"open3d": "sim", "h5py": "sim", "rclpy": "ros"}
 
 
 def build_parser() -> argparse.ArgumentParser:

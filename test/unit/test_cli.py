@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from anyseg_ros import cli
@@ -28,6 +31,12 @@ def test_a_missing_package_costs_its_command_only(monkeypatch, capsys):
     assert "'open3d_that_is_not_there' is missing" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["inspect", "--help"])
+
+
+def test_the_advice_names_extras_that_there_are():
+    setup = (Path(__file__).resolve().parents[2] / "setup.py").read_text()
+    offered = re.search(r"extras_require=\{(.*?)\}", setup, re.DOTALL).group(1)
+    assert all(f'"{extra}":' in offered for extra in cli.EXTRAS.values())
 
 
 def test_simulate_wants_one_target(tmp_path, capsys):
