@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from anyseg_ros.demo.due import Due, after_cuts, frames_due
 from anyseg_ros.demo.judge import judge_drive
 from anyseg_ros.demo.pictures import Moment
 from anyseg_ros.demo.plan import MS, Walk, walks
-from anyseg_ros.demo.play import Run, play
+from anyseg_ros.demo.play import Run, TooFast, play
 from anyseg_ros.demo.report import DriveReport, write_report
 from anyseg_ros.demo.simulate import RIG, bag_path, simulate
 from anyseg_ros.demo.stage import Stage, StageError, clean_environment, dds_profile, random_domain
@@ -30,6 +31,7 @@ from anyseg_ros.sensors.rig import Rig, load_rig
 
 CAMERA_HZ = 10.0
 HEADROOM, SLOWEST = 0.6, 0.2
+SLOWER = 0.65  # of the rate that turned out too fast
 WEIGHTS = "weights/anyseg_sim.safetensors"
 FILM_EVERY, FILM_FRAMES = 2, 7
 
@@ -100,10 +102,11 @@ class _Demo:
             simulate(self.stage, self.walks, self.out, step)
         with Step("Measure what this machine sustains") as step:
             machine = self._measure(step)
-        runs = [self._run_of(walk, machine) for walk in self.walks]
-        for one in runs:
-            with Step(f"Drive by {one.walk.name} over ROS 2, cutting sensors") as step:
-                play(self.stage, one, self.rig, step)
+        runs: list[Run] = []
+        for walk in self.walks:
+            rate = runs[-1].rate if runs else machine.rate
+            with Step(f"Drive by {walk.name} over ROS 2, cutting sensors") as step:
+                runs.append(self._drive(self._run_of(walk, rate), step))
         with Step("Judge what came out, and write the report") as step:
             summary = self._judge(runs, machine, step)
         print(_closing(summary, self.out))
@@ -122,13 +125,25 @@ class _Demo:
         classes = LabelSet(tuple(found["classes"]), tuple(tuple(colour) for colour in found["palette"]))
         return Machine(found["hz"], rate, found["device"], self.checkpoint.name, found["validated_miou"], classes)
 
-    def _run_of(self, walk: Walk, machine: Machine) -> Run:
+    def _drive(self, run: Run, step: Step) -> Run:
+        """Play a drive; where the machine does not keep up, start over at a slower rate. The run as it was played."""
+        while True:
+            last = self.args.rate is not None or run.rate <= SLOWEST
+            try:
+                play(self.stage, run, self.rig, step, to_the_end=last)
+                return run
+            except TooFast:
+                slower = max(SLOWEST, round(run.rate * SLOWER, 2))
+                step.say(f"this machine does not keep up at {run.rate:g} x real speed; starting over at {slower:g}")
+                run = replace(run, rate=slower)
+
+    def _run_of(self, walk: Walk, rate: float) -> Run:
         return Run(
             walk=walk,
             cuts=walk.cuts(self.sensors),
             bag=bag_path(self.out, walk),
             folder=self.out / "recording" / walk.name,
-            rate=machine.rate,
+            rate=rate,
             rig_path=self.rig_path,
             checkpoint=self.checkpoint,
             device=self.args.device,
@@ -147,7 +162,8 @@ class _Demo:
                 recording = gather.Recording(one.folder, one.player_log, one.rate)
                 truth = gather.Truth(reader, rules)
                 verdict = judge_drive(due, recording.outputs(due), truth, len(machine.classes))
-                judged.append(Judged(one.walk.name, verdict, one.cuts, start_ns, recording.differing(due)))
+                differing = recording.differing(due)
+                judged.append(Judged(one.walk.name, verdict, one.cuts, start_ns, differing, one.rate))
                 step.show((place + 0.6) / len(runs), one.walk.name)
                 answered = [item for item in due if item.stamp_ns in verdict.answered]
                 source = gather.Source(reader, self.rig, one.cuts, recording, machine.classes, one.walk.name)

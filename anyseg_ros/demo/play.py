@@ -27,6 +27,10 @@ QUIET_S = 2.5  # without a label image for this long after the player's end, all
 INPUTS = {Modality.CAMERA: "camera", Modality.LIDAR: "lidar", Modality.EVENT: "events"}
 
 
+class TooFast(Exception):
+    """The segmentor had to drop frames: the machine does not sustain the playback rate."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What is to be played.
@@ -76,11 +80,19 @@ class Tail:
         return [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
 
 
-def play(stage: Stage, run: Run, rig: Rig, step: Step) -> None:
+def play(stage: Stage, run: Run, rig: Rig, step: Step, to_the_end: bool = True) -> None:
     """Play a bag through the graph and record what comes out.
+
+    Args:
+        stage: starts and ends the processes.
+        run: what to play.
+        rig: its sensors.
+        step: for the progress.
+        to_the_end: go on when the segmentor drops frames.
 
     Raises:
         StageError: a process failed or got stuck.
+        TooFast: frames were dropped, and it is not to go on then; the processes have been ended.
     """
     shutil.rmtree(run.folder, ignore_errors=True)
     run.folder.mkdir(parents=True)
@@ -90,9 +102,13 @@ def play(stage: Stage, run: Run, rig: Rig, step: Step) -> None:
     )
     recorder = stage.start(f"recorder {name}", "anyseg_ros.nodes.recorder_node", _ros(out=str(run.folder)), True)
     player = stage.start(f"player {name}", "anyseg_ros.nodes.player_node", _player_arguments(run))
-    live = _Live(run, player, step)
+    live = _Live(run, player, step, to_the_end)
     longest = START_S + 3 * run.walk.duration_ns / SECOND / run.rate + 30
-    stage.wait(lambda: not player.running, longest, f"the player to finish the {name} drive", live.look)
+    try:
+        stage.wait(lambda: not player.running, longest, f"the player to finish the {name} drive", live.look)
+    except TooFast:
+        stage.close()
+        raise
     player.check()
     stage.wait(lambda: live.quiet_s > QUIET_S, 60, "the last label images", live.look)
     for child in (player, segmentor, recorder):
@@ -152,13 +168,14 @@ def _has_event_packets(stage: Stage) -> bool:
 class _Live:
     """The progress line while a bag is played."""
 
-    def __init__(self, run: Run, player: Child, step: Step) -> None:
+    def __init__(self, run: Run, player: Child, step: Step, to_the_end: bool) -> None:
         self.frames = 0
         self._run = run
         self._step = step
         self._player = Tail(player.log)
         self._status = Tail(run.folder / "status.jsonl")
         self._frames = Tail(run.folder / "frames.jsonl")
+        self._diagnostics = None if to_the_end else Tail(run.folder / "diagnostics.jsonl")
         self._latencies: list[float] = []
         self._bag_s: float | None = None
         self._looked = self._last_frame = time.monotonic()
@@ -174,7 +191,14 @@ class _Live:
         return f"{statistics.median(self._latencies[-200:]):.0f} ms" if self._latencies else "unknown"
 
     def look(self) -> None:
-        """Read what is new and redraw the line."""
+        """Read what is new and redraw the line.
+
+        Raises:
+            TooFast: frames were dropped, and it is not to go on then.
+        """
+        for row in self._diagnostics.new() if self._diagnostics else ():
+            if any(int(status["values"].get("worker.dropped", 0)) for status in row["statuses"]):
+                raise TooFast
         fresh = self._frames.new()
         if fresh:
             self.frames += len(fresh)

@@ -246,15 +246,16 @@ def _made(summary: dict[str, Any]) -> str:
     limits = (
         "The network that ships knows the simulator's world. It has not seen real roads, and its accuracy here says "
         "nothing about them.",
-        f"The bag was played at {summary['playback_rate']:g} times real speed, which this machine sustains. A faster "
-        "machine plays it faster; it is never faster than real time.",
+        f"The bags were played at {summary['playback_rate']:g} times real speed, to suit the machine. A faster machine "
+        "plays them faster, at most in real time.",
         "The drives are short and there is one of each kind, so a class that is rare in them makes the mIoU noisy.",
         "A sensor is cut cleanly here: it falls silent. Frozen, blind and late sensors are tested elsewhere.",
     )
     facts = {
         "Device": summary["device"],
         "Checkpoint": summary["checkpoint"],
-        "Playback rate": f"{summary['playback_rate']:g} (sustained: {summary['sustained_hz']:g} label images a second)",
+        "Playback rate": f"{summary['playback_rate']:g} times real speed",
+        "Network alone": f"{summary['sustained_hz']:g} label images a second",
         "Stamps": f"{summary['stamps_backwards']} backwards, {summary['stamps_duplicate']} twice",
         "Version": f"anyseg_ros {summary['version']}",
         "Again": "make demo",

@@ -32,6 +32,7 @@ class Judged:
         cuts: the cut list.
         start_ns: when it started, in the clock of the stamps.
         differing: answers for which the segmentor used other sensors than were there by the judge.
+        rate: playback rate.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Judged:
     cuts: tuple[Cut, ...]
     start_ns: int
     differing: int
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Machine:
     """What was measured before the drive, and what the checkpoint says of itself.
 
     Attributes:
-        hz: label images a second that are sustained. rate: playback rate that was picked.
+        hz: label images a second when nothing else runs. rate: playback rate that was picked.
         device: where the network ran.
         checkpoint: its file name.
         validated_miou: by subset, in percent, from the checkpoint.
@@ -91,6 +93,7 @@ def summarise(drives: Sequence[Judged], rules: Sequence[SensorRule], machine: Ma
             d.name: {
                 "frames_due": len(d.verdict.due),
                 "frames_out": len(d.verdict.answered),
+                "playback_rate": d.rate,
                 "longest_gap_s": round(longest_gap_ns(d.verdict.received) / SECOND, 3),
                 "not_answered_at_s": [round((m.stamp_ns - d.start_ns) / SECOND, 3) for m in d.verdict.missing],
                 "cuts": [str(cut) for cut in d.cuts],
@@ -98,7 +101,7 @@ def summarise(drives: Sequence[Judged], rules: Sequence[SensorRule], machine: Ma
             }
             for d in drives
         },
-        "playback_rate": machine.rate,
+        "playback_rate": min(drive.rate for drive in drives),
         "sustained_hz": machine.hz,
         "version": __version__,
     }

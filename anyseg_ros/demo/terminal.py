@@ -54,6 +54,11 @@ class Step:
         filled = round(BAR * min(max(share, 0.0), 1.0))
         self._line(f"{FULL * filled}{EMPTY * (BAR - filled)} {self.title}  {note}")
 
+    def say(self, sentence: str) -> None:
+        """Print a sentence that stays, above the bar."""
+        self._line(sentence)
+        print(file=self.out, flush=True)
+
     def result(self, text: str) -> None:
         """What to say when the step is over."""
         self._result = text

@@ -138,7 +138,7 @@ def test_the_summary_has_the_keys_of_the_design_and_adds_up():
     due = owed(6) + owed(4, "EL", first=6)
     verdict = judge(due, [answer(item, 60 if item.subset == "EL" else 50) for item in due if item is not due[3]])
     machine = Machine(8.0, 0.5, "cpu", "some.safetensors", {"CEL": 61.234}, CLASSES)
-    summary = summarise([Judged("day", verdict, (Cut("camera", 600 * MS, 900 * MS),), START, 0)], RULES, machine)
+    summary = summarise([Judged("day", verdict, (Cut("camera", 600 * MS, 900 * MS),), START, 0, 0.5)], RULES, machine)
     assert summary["frames_due"] == 10 and summary["frames_out"] == 9
     assert summary["latency_ms"] == {"p50": 50.0, "p99": 60.0}
     assert summary["subsets"]["CEL"] == {

@@ -46,7 +46,7 @@ def report(tmp_path_factory):
         cuts = walk.cuts(SENSORS)
         samples = {item.subset: moment(item.subset, item.stamp_ns - START, walk.name) for item in due}
         reports.append(DriveReport(walk, cuts, verdict, START, tuple(samples.values())))
-        judged.append(Judged(walk.name, verdict, cuts, START, 0))
+        judged.append(Judged(walk.name, verdict, cuts, START, 0, 0.48))
     rules = [SensorRule(name, modality, 100 * MS) for modality, name in SENSORS.items()]
     machine = Machine(8.0, 0.48, "cpu", "<b>.safetensors", {}, CITYSCAPES)
     summary = summarise(judged, rules, machine)
