@@ -20,13 +20,20 @@ class NodeClock:
 
     Live it is the steady clock: no daylight saving, no NTP step can age a sensor. Under ``use_sim_time`` it is
     /clock, so that a paused bag ages nothing; it is 0 until the first /clock message.
+
+    Args:
+        node: whose clock it is.
+        on_jump: takes the reason when the clock has jumped.
+        held_up: whether the process stood still just now. Of what /clock said meanwhile only the last is left: that
+            leap forward is no jump, and what waits in the middleware is of use.
     """
 
-    def __init__(self, node: Node, on_jump: Callable[[str], None]) -> None:
+    def __init__(self, node: Node, on_jump: Callable[[str], None], held_up: Callable[[], bool] = lambda: False) -> None:
         clock = node.get_clock()
         assert isinstance(clock, ROSClock)  # every node's is
         self._clock = clock
         self._on_jump = on_jump
+        self._held_up = held_up
         self._last_ns = 0
         # The clock holds only a weak reference to the handler.
         self._handler = self._clock.create_jump_callback(
@@ -49,6 +56,8 @@ class NodeClock:
             return  # the first /clock message: time starts, it does not jump
         if self.simulated:
             seconds = jump.delta.nanoseconds / 1e9  # type: ignore[attr-defined]
+            if seconds > 0 and self._held_up():
+                return
             self._on_jump(f"the clock jumped by {seconds:+.3f} s")
         else:
             self._on_jump("the clock changed")

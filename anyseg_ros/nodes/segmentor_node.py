@@ -69,9 +69,9 @@ class SegmentorNode(LifecycleNode):
         super().__init__("segmentor", **options)
         parameters.declare(self, SegmentorParameters)
         self._episodes = Episodes(self.get_logger().warning, self.get_logger().info)
-        self._time = NodeClock(self, self._on_clock_jump)
         self._configured: _Configured | None = None
         self._session: Session | None = None
+        self._time = NodeClock(self, self._on_clock_jump, self._held_up)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
     @property
@@ -165,6 +165,9 @@ class SegmentorNode(LifecycleNode):
     def _on_clock_jump(self, reason: str) -> None:
         if self._session is not None:
             self._session.reset(reason)
+
+    def _held_up(self) -> bool:
+        return self._session is not None and self._session.held_up
 
     def _declare_sensors(self, rig: Rig) -> None:
         for sensor in rig.sensors:

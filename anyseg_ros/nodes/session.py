@@ -93,6 +93,11 @@ class Session:
         self._reporter.close()
 
     @property
+    def held_up(self) -> bool:
+        """Whether the process stood still just now."""
+        return self._loop.held_up(time.monotonic_ns())
+
+    @property
     def sensors(self) -> tuple[str, ...]:
         """Names of the rig's sensors."""
         return tuple(sensor.name for sensor in self._keeper.rig.sensors)

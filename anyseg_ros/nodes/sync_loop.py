@@ -69,6 +69,11 @@ class SyncLoop:
         if self._catch_up_until_ns is None and now_ns > 0:
             self._give(self.synchronizer.advance(now_ns))
 
+    def held_up(self, steady_ns: int) -> bool:
+        """Whether the process stood still just now, so that messages still wait to be taken in."""
+        late = self._last_tick_ns is not None and steady_ns - self._last_tick_ns > STALL_NS
+        return late or self._catch_up_until_ns is not None
+
     def reset(self, reason: str, now_ns: int) -> None:
         """Forgets everything that depends on the clocks, as after a jump of the node's."""
         self.synchronizer.reset(reason, now_ns)

@@ -24,8 +24,8 @@ class Timeline:
         self.publisher = self.node.create_publisher(Clock, "/clock", 10)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.jumps = []
-        self.clock = NodeClock(self.node, self.jumps.append)
+        self.jumps, self.held_up = [], False
+        self.clock = NodeClock(self.node, self.jumps.append, lambda: self.held_up)
 
     def say(self, now_ns):
         """Publishes /clock until the node has taken it over."""
@@ -75,3 +75,13 @@ def test_steps_are_no_jumps_but_leaps_and_ways_back_are(timeline):
     t.say(150 * S)
     t.say(10 * S)
     assert len(t.jumps) == 2 and "+49.000 s" in t.jumps[0] and "-140.000 s" in t.jumps[1]
+
+
+def test_what_the_clock_did_while_the_process_stood_still_is_no_jump(timeline):
+    t = timeline(True)
+    t.say(100 * S)
+    t.held_up = True
+    t.say(103 * S)
+    assert t.jumps == []
+    t.say(10 * S)
+    assert len(t.jumps) == 1, "time never runs back of itself"

@@ -167,6 +167,16 @@ def test_a_sensor_that_never_rests_cannot_hold_deadlines_off_for_ever(loop):
     assert first * 5 * MS == sync_loop.CATCH_UP_NS + 5 * MS
 
 
+def test_a_stall_is_known_before_and_after_the_first_tick_that_follows(loop):
+    assert not loop.held_up(0)
+    loop.tick(1, 0)
+    assert not loop.held_up(sync_loop.TICK_NS) and loop.held_up(300 * MS)
+    loop.tick(2, 300 * MS)
+    assert loop.held_up(301 * MS)
+    loop.tick(3, 305 * MS)
+    assert not loop.held_up(306 * MS)
+
+
 def test_a_machine_whose_every_tick_is_late_still_applies_deadlines(loop):
     period = sync_loop.STALL_NS + 10 * MS
     for step in range(1, 40):
