@@ -4,13 +4,13 @@
 Needs the simulator's dependencies (Open3D). ``make demo`` does the same without ros2 launch, and writes a report.
 """
 
-import sys
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+from launch_ros.substitutions import ExecutableInPackage
 
 from launch import LaunchDescription
 
@@ -26,7 +26,7 @@ ARGUMENTS = {
 
 def generate_launch_description():
     options = {"--bag": "bag", "--duration": "duration", "--time-of-day": "time_of_day", "--weather": "weather"}
-    command = [sys.executable, "-m", "anyseg_ros.cli", "simulate", "--force"]
+    command = [ExecutableInPackage(package="anyseg_ros", executable="anyseg"), "simulate", "--force"]
     for option, name in options.items():
         command += [option, LaunchConfiguration(name)]
     simulate = ExecuteProcess(cmd=command, output="screen")
