@@ -30,7 +30,7 @@ def write_animation(moments: Sequence[Moment], path: Path) -> Path:
     if not moments:
         raise ValueError("no frame was answered, so there is nothing to animate; see the logs of the segmentor")
     frames = [Image.fromarray(draw(moment)) for moment in moments]
-    for quality in (60, 45, 30):
+    for quality in (60, 45, 30, 18):
         frames[0].save(
             path,
             "WEBP",

@@ -31,7 +31,7 @@ from anyseg_ros.sensors.rig import Rig, load_rig
 
 CAMERA_HZ = 10.0
 HEADROOM, SLOWEST = 0.6, 0.2
-SLOWER = 0.65  # of the rate that turned out too fast
+SLOWER, CRAWL = 0.65, 0.1  # the next rate where one turned out too fast, and the last that is tried
 WEIGHTS = "weights/anyseg_sim.safetensors"
 FILM_EVERY, FILM_FRAMES = 2, 7
 
@@ -128,12 +128,12 @@ class _Demo:
     def _drive(self, run: Run, step: Step) -> Run:
         """Play a drive; where the machine does not keep up, start over at a slower rate. The run as it was played."""
         while True:
-            last = self.args.rate is not None or run.rate <= SLOWEST
+            last = self.args.rate is not None or run.rate <= CRAWL
             try:
                 play(self.stage, run, self.rig, step, to_the_end=last)
                 return run
             except TooFast:
-                slower = max(SLOWEST, round(run.rate * SLOWER, 2))
+                slower = max(CRAWL, round(run.rate * SLOWER, 2))
                 step.say(f"this machine does not keep up at {run.rate:g} x real speed; starting over at {slower:g}")
                 run = replace(run, rate=slower)
 

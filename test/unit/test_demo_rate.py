@@ -40,7 +40,7 @@ def demo(fixed_rate: float | None = None):
         (0.5, 1.0, None, [0.5]),
         (0.5, 0.4, None, [0.5, 0.33]),
         (1.0, 0.3, None, [1.0, 0.65, 0.42, 0.27]),
-        (0.5, 0.0, None, [0.5, 0.33, 0.21, 0.2]),  # the slowest one is played to the end
+        (0.5, 0.0, None, [0.5, 0.33, 0.21, 0.14, 0.1]),  # the slowest one is played to the end
         (0.5, 0.1, 0.5, [0.5]),  # and so is one that was asked for
     ],
 )
