@@ -134,7 +134,8 @@ def _timelines(drives: Sequence[DriveReport], sensors: dict[str, str]) -> str:
     parts = [
         "<h2>What was alive, and what it cost</h2>",
         "<p>Bars show which sensors delivered. Below them, accuracy against the ground truth over the last ten "
-        "frames, and the time from the publication of the leading measurement to the receipt of its labels. A red line is a label image that was due and did not come.</p>",
+        "frames, and the time from the publication of the leading measurement to the receipt of its labels. "
+        "A red line is a label image that was due and did not come.</p>",
     ]
     for drive in drives:
         chart = timeline(drive.walk, drive.cuts, sensors, drive.verdict, drive.start_ns)
