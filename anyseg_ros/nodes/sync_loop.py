@@ -34,6 +34,7 @@ class SyncLoop:
         self.synchronizer = synchronizer
         self._emit = emit
         self._feeds = {s.name: EventFeed(s) for s in rig.sensors if s.modality is Modality.EVENT}
+        self._resets: list[Reset] = []
         self._last_tick_ns: int | None = None
         self._catch_up_until_ns: int | None = None
         self._arrived = False
@@ -77,14 +78,11 @@ class SyncLoop:
     def reset(self, reason: str, now_ns: int) -> None:
         """Forgets everything that depends on the clocks, as after a jump of the node's."""
         self.synchronizer.reset(reason, now_ns)
+        self._follow_resets()
 
     def take_resets(self) -> list[Reset]:
-        """What the synchroniser has reset since the last call; event decoders follow it."""
-        resets = self.synchronizer.take_resets()
-        for reset in resets:
-            for name, feed in self._feeds.items():
-                if reset.sensor in (None, name):
-                    self._feeds[name] = EventFeed(feed.sensor)
+        """What the synchroniser has reset since the last call; event decoders have followed it."""
+        resets, self._resets = self._resets, []
         return resets
 
     def recalibrate(self, rig: Rig) -> None:
@@ -99,6 +97,16 @@ class SyncLoop:
         stamp_ns = conversions.stamp_ns(msg.header)
         return Measurement(sensor.name, sensor.modality, stamp_ns, msg, msg.header.frame_id)
 
+    def _follow_resets(self) -> None:
+        """Begins event decoders anew. A packet read with the offset from before would look like a second jump."""
+        resets = self.synchronizer.take_resets()
+        self._resets += resets
+        for reset in resets:
+            for name, feed in self._feeds.items():
+                if reset.sensor in (None, name):
+                    self._feeds[name] = EventFeed(feed.sensor)
+
     def _give(self, frame_sets: list[FrameSet]) -> None:
+        self._follow_resets()
         for frame_set in frame_sets:
             self._emit(frame_set)

@@ -117,6 +117,9 @@ class Spy:
         self.calls.append(("advance", now_ns))
         return []
 
+    def take_resets(self):
+        return []
+
 
 @pytest.fixture
 def loop():
