@@ -127,9 +127,10 @@ class FrozenDetector:
         self._last[sensor] = (stamp_ns, image, repeats)
         return repeats >= FROZEN_AFTER
 
-    def reset(self) -> None:
-        """Forgets everything, as after a jump of the clock."""
-        self._last.clear()
+    def reset(self, sensor: str | None = None) -> None:
+        """Forgets a sensor, or every one (None), as after a jump of the clock."""
+        for name in list(self._last) if sensor is None else [sensor]:
+            self._last.pop(name, None)
 
 
 def converted(measurement: Measurement) -> Measurement:
@@ -291,6 +292,6 @@ class Pipeline:
             confidence=cv2.resize(segmentation.confidence[inner], size, interpolation=cv2.INTER_NEAREST_EXACT),
         )
 
-    def reset(self) -> None:
-        """Forgets what earlier images looked like, as after a jump of the clock."""
-        self._frozen.reset()
+    def reset(self, sensor: str | None = None) -> None:
+        """Forgets what earlier images of a sensor, or of all (None), looked like, as after a jump of the clock."""
+        self._frozen.reset(sensor)

@@ -58,7 +58,7 @@ class FrameProcessor:
         self._episodes = episodes
         self._lock = threading.Lock()
         self._next_rig: Rig | None = None
-        self._forget = False
+        self._forget: set[str | None] = set()
         self.pipeline = pipeline
         self.latencies = Latencies()
         self.counters: Counter[str] = Counter()
@@ -69,10 +69,10 @@ class FrameProcessor:
         with self._lock:
             self._next_rig = rig
 
-    def reset(self) -> None:
-        """Forgets what earlier frames looked like, as after a jump of the clock."""
+    def reset(self, sensor: str | None = None) -> None:
+        """Forgets what a sensor, or every one (None), sent in earlier frames, as after a jump of the clock."""
         with self._lock:
-            self._forget = True
+            self._forget.add(sensor)
 
     def __call__(self, frame_set: FrameSet) -> None:
         """Answers one frame set."""
@@ -101,11 +101,11 @@ class FrameProcessor:
     def _take_over_changes(self) -> None:
         with self._lock:
             rig, self._next_rig = self._next_rig, None
-            forget, self._forget = self._forget, False
+            forget, self._forget = self._forget, set()
         if rig is not None:
             self.pipeline.recalibrate(rig)
-        if forget:
-            self.pipeline.reset()
+        for sensor in forget:
+            self.pipeline.reset(sensor)
 
     def _tell_problems(self, problems: dict[str, str], used: set[str]) -> None:
         for name, sentence in problems.items():

@@ -139,7 +139,7 @@ class Session:
         self._loop.tick(self._clock.now_ns(), time.monotonic_ns())
         for reset in self._loop.take_resets():
             self._log.warning(f"{reset.sensor or 'all sensors'}: starting over ({reset.reason})")
-            self._processor.reset()
+            self._processor.reset(reset.sensor)
 
     def _on_housekeeping(self) -> None:
         if self._clock.simulated and self._clock.now_ns() == 0:

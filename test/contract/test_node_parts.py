@@ -194,13 +194,13 @@ class MovedPipeline:
     """Counts what it is told; nothing of a frame set can be used."""
 
     def __init__(self):
-        self.rigs, self.resets = [], 0
+        self.rigs, self.resets = [], []
 
     def recalibrate(self, rig):
         self.rigs.append(rig)
 
-    def reset(self):
-        self.resets += 1
+    def reset(self, sensor):
+        self.resets.append(sensor)
 
     def encode(self, frame_set):
         return Stack(np.zeros((0, 3, 1, 1), np.float32), (), (), {})
@@ -215,8 +215,17 @@ def test_a_sensor_that_moves_costs_the_newest_calibration_per_frame_and_no_netwo
         processor.reset()
         processor(FrameSet(1, "camera", {}))
     processor(FrameSet(2, "camera", {}))
-    assert processor.pipeline is pipeline and pipeline.rigs == [10, 20, 30] and pipeline.resets == 3
+    assert processor.pipeline is pipeline and pipeline.rigs == [10, 20, 30] and pipeline.resets == [None] * 3
     assert processor.counters["nothing_left"] == 4
+
+
+def test_the_pipeline_is_told_which_sensors_start_over():
+    pipeline = MovedPipeline()
+    processor = FrameProcessor(pipeline, None, lambda: 0, Episodes(lambda s: None, lambda s: None))
+    for sensor in ("lidar", "camera", "lidar"):
+        processor.reset(sensor)
+    processor(FrameSet(1, "camera", {}))
+    assert sorted(pipeline.resets) == ["camera", "lidar"]
 
 
 def test_a_trouble_is_told_once_and_so_is_its_end():

@@ -223,6 +223,21 @@ def test_one_image_used_in_several_sets_is_not_frozen():
     assert [detector("camera", k, image.copy()) for k in range(4)] == [False, False, True, True]
 
 
+def test_a_reset_of_one_sensor_lets_no_other_frozen_one_back_in(pipeline, rng):
+    image = random_image(rng)
+
+    def use(k):
+        return pipeline(full_set(pipeline.rig, rng, START_NS + k * 100 * MS, camera=image)).subset
+
+    assert [use(k) for k in range(3)] == ["CEL", "CEL", "EL"]
+    pipeline.reset("lidar")
+    assert use(3) == "EL"
+    pipeline.reset("camera")
+    assert [use(k) for k in range(4, 7)] == ["CEL", "CEL", "EL"]
+    pipeline.reset()
+    assert use(7) == "CEL"
+
+
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=20))
 def test_frozen_is_the_third_in_a_row(kinds):
     detector = FrozenDetector()
