@@ -27,9 +27,16 @@ def option(
     choices: tuple[str, ...] = (),
     minimum: float | None = None,
     maximum: float | None = None,
+    read_only: bool = False,
 ) -> Any:
     """A dataclass field that becomes a ROS parameter; the default's type is the parameter's."""
-    metadata = {"description": description, "choices": choices, "minimum": minimum, "maximum": maximum}
+    metadata = {
+        "description": description,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "read_only": read_only,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -63,7 +70,7 @@ class SegmentorParameters:
     )
     overlay_alpha: float = option(0.5, "Weight of the class colours in ~/output/overlay.", minimum=0.0, maximum=1.0)
     use_tf: bool = option(True, "Take sensor poses from TF where tf2_ros is installed and the frames are known.")
-    autostart: bool = option(True, "Configure and activate without being asked.")
+    autostart: bool = option(True, "Configure and activate without being asked.", read_only=True)
 
     def __post_init__(self) -> None:
         """Checks every value.
@@ -178,7 +185,7 @@ def read(node: Node, cls: type[P]) -> P:
 
 
 def _descriptor(f: Any) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=f.metadata["description"])
+    descriptor = ParameterDescriptor(description=f.metadata["description"], read_only=f.metadata["read_only"])
     low, high = f.metadata["minimum"], f.metadata["maximum"]
     if low is not None and isinstance(f.default, int):
         descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]

@@ -154,13 +154,29 @@ class SegmentorNode(LifecycleNode):
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         for change in changes:
-            head, _, tail = change.name.partition(".")
-            name, _, what = tail.rpartition(".")
-            if self._session is not None and head == "sensors" and what == "enabled":
-                if name not in self._session.sensors:  # declared for a rig that was used before
-                    return SetParametersResult(successful=False, reason=f"the rig has no sensor '{name}'")
-                self._session.set_enabled(name, bool(change.value))
+            reason = self._refusal(change)
+            if reason:
+                return SetParametersResult(successful=False, reason=reason)
+        for change in changes:
+            sensor = _switched(change.name)
+            if self._session is not None and sensor is not None:
+                self._session.set_enabled(sensor, bool(change.value))
         return SetParametersResult(successful=True)
+
+    def _refusal(self, change: Parameter) -> str:
+        """Why a parameter cannot be changed now; empty where it can."""
+        if self._configured is None:
+            return ""
+        sensor = _switched(change.name)
+        if sensor is not None and self._session is not None and sensor not in self._session.sensors:
+            return f"the rig has no sensor '{sensor}'"  # declared for a rig that was used before
+        # A value that is the present one may come again, as when a whole parameter file is loaded.
+        if change.value == getattr(self._configured.settings, change.name, change.value):
+            return ""
+        return (
+            f"parameter '{change.name}' takes effect at configure only; deactivate and clean up first "
+            f"(ros2 lifecycle set {self.get_fully_qualified_name()} deactivate, then cleanup), set it, and configure"
+        )
 
     def _on_clock_jump(self, reason: str) -> None:
         if self._session is not None:
@@ -200,6 +216,13 @@ class SegmentorNode(LifecycleNode):
 
 def _enabled(sensor: str) -> str:
     return f"sensors.{sensor}.enabled"
+
+
+def _switched(parameter: str) -> str | None:
+    """The sensor that a parameter switches on and off; None for any other parameter."""
+    head, _, tail = parameter.partition(".")
+    sensor, _, what = tail.rpartition(".")
+    return sensor if (head, what) == ("sensors", "enabled") else None
 
 
 def _pipeline(rig: Rig, settings: SegmentorParameters) -> Pipeline:

@@ -3,6 +3,7 @@
 
 import importlib.util
 import sys
+from dataclasses import fields
 
 import pytest
 
@@ -12,6 +13,7 @@ from live_graph import small_rig, write_inputs  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 from anyseg_ros.nodes import segmentor_node  # noqa: E402
+from anyseg_ros.nodes.parameters import SegmentorParameters  # noqa: E402
 from anyseg_ros.sensors.rig import Rig, save_rig  # noqa: E402
 
 SUCCESS, FAILURE, ERROR = segmentor_node.SUCCESS, segmentor_node.FAILURE, segmentor_node.TransitionCallbackReturn.ERROR
@@ -139,3 +141,54 @@ def test_a_sensor_of_an_earlier_rig_cannot_be_switched(segmentor, folder):
     refused = node.set_parameters([Parameter("sensors.event.enabled", value=False)])[0]
     assert not refused.successful and "'event'" in refused.reason
     assert node.set_parameters([Parameter("sensors.lidar.enabled", value=False)])[0].successful
+
+
+CHANGES = {
+    "rig": "other.yaml",
+    "checkpoint": "other.safetensors",
+    "device": "cuda:1",
+    "threads": 3,
+    "output_size": "camera",
+    "max_wait_ms": 90,
+    "max_queue_ms": 90,
+    "camera_type": "raw",
+    "event_type": "points",
+    "overlay_alpha": 0.25,
+    "use_tf": False,
+}
+
+
+def test_what_is_read_at_configure_cannot_be_changed_until_cleanup(segmentor):
+    assert set(CHANGES) == {f.name for f in fields(SegmentorParameters) if not f.metadata["read_only"]}
+    node = segmentor()
+    before = {name: node.get_parameter(name).value for name in CHANGES}
+    wanted = [Parameter(name, value=value) for name, value in CHANGES.items()]
+    for transition in (node.trigger_configure, node.trigger_activate, node.trigger_deactivate):
+        assert transition() == SUCCESS
+        for change, result in zip(wanted, node.set_parameters(wanted), strict=True):
+            assert not result.successful, change.name
+            assert f"'{change.name}'" in result.reason
+            assert "deactivate and clean up first (ros2 lifecycle set /segmentor deactivate" in result.reason
+        assert {name: node.get_parameter(name).value for name in CHANGES} == before
+    assert all(r.successful for r in node.set_parameters([Parameter(n, value=v) for n, v in before.items()]))
+    assert node.trigger_cleanup() == SUCCESS
+    assert all(result.successful for result in node.set_parameters(wanted))
+
+
+def test_what_only_the_start_reads_cannot_be_changed_at_all(segmentor):
+    node = segmentor(autostart=False)
+    (result,) = node.set_parameters([Parameter("autostart", value=True)])
+    assert not result.successful and "read-only" in result.reason
+    assert not node.autostart
+
+
+def test_a_refused_change_takes_no_switch_along(segmentor, monkeypatch):
+    switched = []
+    node = segmentor()
+    assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+    monkeypatch.setattr(segmentor_node.Session, "set_enabled", lambda self, *given: switched.append(given))
+    off = Parameter("sensors.lidar.enabled", value=False)
+    assert not node.set_parameters_atomically([off, Parameter("threads", value=3)]).successful
+    assert switched == [] and node.get_parameter(off.name).value is True
+    assert node.set_parameters_atomically([off, Parameter("use_sim_time", value=False)]).successful
+    assert switched == [("lidar", False)]
