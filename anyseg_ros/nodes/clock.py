@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from statistics import median
 
-from rclpy.clock import JumpThreshold, ROSClock
+from rclpy.clock import ClockChange, JumpThreshold, ROSClock, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 
-# A simulator's clock moves in steps; only a step that no running clock makes counts as a jump forward.
-_FORWARD_JUMP = Duration(seconds=1)
-_BACKWARD_JUMP = Duration(nanoseconds=-1)
+# /clock moves in steps, as large as playback is fast (a bag at 100 times its speed with a clock of 40 Hz: 2.5 s). A
+# step forward is a jump when it is larger than both of these.
+_JUMP_NS = 1_000_000_000
+_JUMP_STEPS = 3  # times the median of the last steps, which neither one leap nor a late message moves
+_RECENT_STEPS = 5
 
 
 class NodeClock:
@@ -35,9 +39,10 @@ class NodeClock:
         self._on_jump = on_jump
         self._held_up = held_up
         self._last_ns = 0
+        self._steps_ns: deque[int] = deque(maxlen=_RECENT_STEPS)
         # The clock holds only a weak reference to the handler.
         self._handler = self._clock.create_jump_callback(
-            JumpThreshold(min_forward=_FORWARD_JUMP, min_backward=_BACKWARD_JUMP, on_clock_change=True),
+            JumpThreshold(min_forward=Duration(nanoseconds=1), min_backward=Duration(nanoseconds=-1)),
             post_callback=self._jumped,
         )
 
@@ -51,13 +56,22 @@ class NodeClock:
         self._last_ns = int(self._clock.now().nanoseconds) if self.simulated else time.monotonic_ns()
         return self._last_ns
 
-    def _jumped(self, jump: object) -> None:
+    def _jumped(self, jump: TimeJump) -> None:
+        """Takes every step of /clock, and the change to another kind of clock."""
         if self._last_ns == 0:
             return  # the first /clock message: time starts, it does not jump
-        if self.simulated:
-            seconds = jump.delta.nanoseconds / 1e9  # type: ignore[attr-defined]
-            if seconds > 0 and self._held_up():
-                return
-            self._on_jump(f"the clock jumped by {seconds:+.3f} s")
-        else:
+        moved_ns = jump.delta.nanoseconds
+        if not self.simulated:
             self._on_jump("the clock changed")
+        elif jump.clock_change != ClockChange.ROS_TIME_NO_CHANGE or not self._is_step(moved_ns):
+            self._on_jump(f"the clock jumped by {moved_ns / 1e9:+.3f} s")
+
+    def _is_step(self, moved_ns: int) -> bool:
+        """Whether /clock moved as a running clock does; the first step of all says what is usual."""
+        if moved_ns < 0:
+            return False
+        if self._held_up():
+            return True
+        usual_ns = median(self._steps_ns or [moved_ns])
+        self._steps_ns.append(moved_ns)
+        return moved_ns <= max(_JUMP_NS, _JUMP_STEPS * usual_ns)

@@ -85,3 +85,34 @@ def test_what_the_clock_did_while_the_process_stood_still_is_no_jump(timeline):
     assert t.jumps == []
     t.say(10 * S)
     assert len(t.jumps) == 1, "time never runs back of itself"
+
+
+def test_the_steps_of_a_fast_bag_are_no_jumps_but_a_leap_among_them_is(timeline):
+    t, now_ns = timeline(True), 100 * S
+    # 100 times a bag's speed at 40 Hz: one message held up, so that the next comes on its heels; one lost
+    for step_ms in (0, 2500, 2500, 2500, 4900, 100, 2500, 5000, 2500):
+        now_ns += step_ms * S // 1000
+        t.say(now_ns)
+    assert t.jumps == []
+    for leap_s in (60, 60):
+        now_ns += leap_s * S
+        t.say(now_ns)
+    assert ["+60.000 s" in jump for jump in t.jumps] == [True, True]
+    t.say(now_ns - 1)
+    assert len(t.jumps) == 3, "back is back, however small"
+
+
+def test_a_clock_that_becomes_faster_is_followed_after_a_few_jumps(timeline):
+    t = timeline(True)
+    for tick in range(10):
+        t.say(100 * S + tick * S // 10)
+    for tick in range(10):
+        t.say(200 * S + tick * 5 * S // 2)
+    assert 1 <= len(t.jumps) <= 4 and "+99.100 s" in t.jumps[0]
+
+
+def test_the_change_to_simulated_time_is_a_jump_though_no_step_is_known(timeline):
+    t = timeline(False)
+    assert t.clock.now_ns() > 0
+    t.node.set_parameters([Parameter("use_sim_time", value=True)])
+    assert t.clock.simulated and len(t.jumps) == 1
