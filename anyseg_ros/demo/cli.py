@@ -30,7 +30,7 @@ from anyseg_ros.resources import share_path
 from anyseg_ros.sensors.rig import Rig, load_rig
 
 CAMERA_HZ = 10.0
-HEADROOM, SLOWEST = 0.6, 0.2
+HEADROOM, SLOWEST = 0.3, 0.2  # player, recorder and DDS want their share of a small machine, too
 SLOWER, CRAWL = 0.65, 0.1  # the next rate where one turned out too fast, and the last that is tried
 WEIGHTS = "weights/anyseg_sim.safetensors"
 FILM_EVERY, FILM_FRAMES = 2, 7
