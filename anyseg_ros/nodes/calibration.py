@@ -45,7 +45,11 @@ class CalibrationKeeper:
         return True
 
     def take_pose(self, sensor: str, base_from_sensor: np.ndarray) -> bool:
-        """Takes over a pose (4x4, sensor frame into base frame); True when it differs from the one in use."""
+        """Takes over a pose (4x4, sensor frame into base frame); True when it differs from the one in use.
+
+        Raises:
+            ValueError: the matrix is no rigid transform.
+        """
         if np.allclose(base_from_sensor, self.rig.sensor(sensor).base_from_sensor, rtol=0.0, atol=_POSE_TOLERANCE):
             return False
         self.rig = self.rig.replace_calibration(sensor, base_from_sensor=base_from_sensor)
@@ -76,7 +80,11 @@ class TransformSource:
         self._buffer.clear()
 
     def base_from(self, base_frame: str, frame_id: str) -> np.ndarray | None:
-        """The 4x4 matrix from a frame into the base frame; None while TF does not know it."""
+        """The 4x4 matrix from a frame into the base frame; None while TF does not know it.
+
+        Raises:
+            ValueError: what TF holds is no rigid transform.
+        """
         try:
             stamped = self._buffer.lookup_transform(base_frame, frame_id, Time())
         except self._unknown:

@@ -11,9 +11,9 @@ from rclpy.node import Node
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.episodes import Episodes
 from anyseg_ros.nodes.frame_processor import FrameProcessor
+from anyseg_ros.nodes.sync_loop import SyncLoop
 from anyseg_ros.nodes.worker import Worker
 from anyseg_ros.sync.health import OutputHealth, OutputState, SensorHealth
-from anyseg_ros.sync.synchronizer import Synchronizer
 
 _PERIOD_NS = 1_000_000_000
 _SEVERITY = ("ok", "warn", "error")
@@ -26,7 +26,7 @@ class Reporter:
         node: publishes, and its name stands before every status.
         processor: what came out.
         worker: what was dropped.
-        synchronizer: health of sensors and of the grouping.
+        loop: health of sensors and of the grouping, and what event decoders lost.
         episodes: counts of other troubles.
     """
 
@@ -35,13 +35,13 @@ class Reporter:
         node: Node,
         processor: FrameProcessor,
         worker: Worker[Any],
-        synchronizer: Synchronizer,
+        loop: SyncLoop,
         episodes: Episodes,
     ) -> None:
         self._node = node
         self._processor = processor
         self._worker = worker
-        self._synchronizer = synchronizer
+        self._loop = loop
         self._episodes = episodes
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.reliable())
         self._said: tuple[str, ...] = ()
@@ -58,21 +58,23 @@ class Reporter:
             now_ns: the node's clock.
             steady_ns: the steady clock, which paces the reports.
         """
-        sensors = self._synchronizer.health(now_ns)
-        output = self._synchronizer.output_health(now_ns)
+        sensors = self._loop.synchronizer.health(now_ns)
+        output = self._loop.synchronizer.output_health(now_ns)
         subset = self._processor.last.subset if self._processor.last else ""
         states = (*(health.state.value for health in sensors.values()), output.state.value, subset)
         if states == self._said and steady_ns - self._said_ns < _PERIOD_NS:
             return
         self._said, self._said_ns = states, steady_ns
         name = self._node.get_name()
-        statuses = [
-            conversions.status(h.level.value, f"{name}: {sensor}", h.reason or h.state.value, _figures(h), sensor)
-            for sensor, h in sensors.items()
-        ]
+        statuses = [self._sensor_status(f"{name}: {sensor}", sensor, h, now_ns) for sensor, h in sensors.items()]
         statuses.append(self._output_status(f"{name}: output", output, now_ns))
         head = conversions.header(self._node.get_clock().now().nanoseconds, "")
         self._publisher.publish(conversions.diagnostics(statuses, head))
+
+    def _sensor_status(self, name: str, sensor: str, health: SensorHealth, now_ns: int) -> Any:
+        losses = {f"events.{what}": n for what, n in self._loop.event_losses(sensor).items()}
+        values = {**_figures(health, now_ns), **losses}
+        return conversions.status(health.level.value, name, health.reason or health.state.value, values, sensor)
 
     def _output_status(self, name: str, health: OutputHealth, now_ns: int) -> Any:
         processor, last = self._processor, self._processor.last
@@ -104,9 +106,10 @@ class Reporter:
         return conversions.status(max(levels, key=_SEVERITY.index), name, text, values, device)
 
 
-def _figures(health: SensorHealth) -> dict[str, Any]:
+def _figures(health: SensorHealth, now_ns: int) -> dict[str, Any]:
     return {
         "state": health.state.value,
+        "since_s": max(0, now_ns - health.since_ns) / 1e9,
         "reference": health.is_reference,
         "rate_hz": health.rate_hz,
         "expected_hz": health.expected_hz,

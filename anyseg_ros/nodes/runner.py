@@ -28,7 +28,16 @@ def find_file(path: str) -> Path:
         FileNotFoundError: it is in neither place.
     """
     given = Path(path).expanduser()
-    return given if given.exists() or given.is_absolute() else resources.share_path(path)
+    if given.exists() or given.is_absolute():
+        return given
+    try:
+        return resources.share_path(path)
+    except FileNotFoundError:
+        looked = ", ".join(str(root) for root in resources.share_roots())
+        raise FileNotFoundError(
+            f"'{path}' is neither a path (seen from {Path.cwd()}) nor below the package's share folder ({looked}); "
+            "check the spelling, or give the full path"
+        ) from None
 
 
 def run(make_node: Callable[[], N], work: Callable[[N], None] | None = None, args: list[str] | None = None) -> int:

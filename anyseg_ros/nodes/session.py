@@ -66,7 +66,7 @@ class Session:
         self._loop = SyncLoop(Synchronizer(config), keeper.rig, self._worker.submit)
         self._inputs = Inputs(node, keeper.rig, settings, self._on_message, self._on_camera_info)
         self._transforms = transform_source(node, settings.use_tf)
-        self._reporter = Reporter(node, processor, self._worker, self._loop.synchronizer, episodes)
+        self._reporter = Reporter(node, processor, self._worker, self._loop, episodes)
         self._timers: list[Any] = []
         self._said: set[str] = set()
 
@@ -157,8 +157,15 @@ class Session:
             return
         rig = self._keeper.rig
         for sensor in rig.sensors:
-            pose = self._transforms.base_from(rig.base_frame, sensor.frame_id)
-            if pose is not None and self._keeper.take_pose(sensor.name, pose):
+            trouble = f"pose of {sensor.name}"
+            try:
+                pose = self._transforms.base_from(rig.base_frame, sensor.frame_id)
+                changed = pose is not None and self._keeper.take_pose(sensor.name, pose)
+            except ValueError as error:
+                self._episodes.report(trouble, f"the pose of '{sensor.name}' in TF is not used: {error}")
+                continue
+            self._episodes.clear(trouble)
+            if changed:
                 self._recalibrate(f"the pose of '{sensor.name}' comes from TF now")
 
     def _recalibrate(self, why: str) -> None:

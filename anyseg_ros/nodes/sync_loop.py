@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ TICK_NS = 5 * MS
 # deadline is applied, or a pause of the process would cost partners that arrived in time.
 STALL_NS = 50 * MS
 CATCH_UP_NS = 200 * MS
+EVENT_LOSSES = ("lost_packets", "outside", "untimed", "unknown_words", "torn_bytes")
 
 
 class SyncLoop:
@@ -34,6 +36,8 @@ class SyncLoop:
         self.synchronizer = synchronizer
         self._emit = emit
         self._feeds = {s.name: EventFeed(s) for s in rig.sensors if s.modality is Modality.EVENT}
+        # Counts of decoders that were replaced: a fresh one starts at zero.
+        self._lost: dict[str, Counter[str]] = {name: Counter() for name in self._feeds}
         self._resets: list[Reset] = []
         self._last_tick_ns: int | None = None
         self._catch_up_until_ns: int | None = None
@@ -89,7 +93,20 @@ class SyncLoop:
         """Gives event decoders whose camera model changed the new one."""
         for name, feed in self._feeds.items():
             if rig.sensor(name).model is not feed.sensor.model:
-                self._feeds[name] = EventFeed(rig.sensor(name))
+                self._renew(name, rig.sensor(name))
+
+    def event_losses(self, sensor: str) -> dict[str, int]:
+        """What the decoder of an event sensor's packets lost, by reason; empty for any other sensor."""
+        feed = self._feeds.get(sensor)
+        if feed is None:
+            return {}
+        counters = feed.stream.counters
+        return {what: self._lost[sensor][what] + counters[what] for what in EVENT_LOSSES}
+
+    def _renew(self, name: str, sensor: Sensor) -> None:
+        """Gives an event sensor a decoder that knows nothing of the past; what the old one lost stays counted."""
+        self._lost[name] = Counter(self.event_losses(name))
+        self._feeds[name] = EventFeed(sensor)
 
     def _measurement(self, sensor: Sensor, msg: Any) -> Measurement | None:
         if sensor.modality is Modality.EVENT:
@@ -104,7 +121,7 @@ class SyncLoop:
         for reset in resets:
             for name, feed in self._feeds.items():
                 if reset.sensor in (None, name):
-                    self._feeds[name] = EventFeed(feed.sensor)
+                    self._renew(name, feed.sensor)
 
     def _give(self, frame_sets: list[FrameSet]) -> None:
         self._follow_resets()

@@ -100,3 +100,15 @@ def test_resets_are_told_once_after_decoders_have_followed(driver):
     driver.loop.reset("second", NOW_NS)
     assert [reset.reason for reset in driver.loop.take_resets()] == ["first", "second"]
     assert driver.loop.take_resets() == []
+
+
+def test_what_decoders_lost_is_counted_beyond_their_replacement(driver):
+    assert driver.loop.event_losses("event")["lost_packets"] == 0
+    driver.sent += 2
+    driver.send()
+    driver.loop.reset("the clock jumped", NOW_NS)
+    driver.send()
+    driver.sent += 3
+    driver.send()
+    assert driver.loop.event_losses("event")["lost_packets"] == 5
+    assert driver.loop.event_losses("lidar") == {}
