@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         advice = f"; pip install 'anyseg_ros[{extra}]' brings it" if extra else ""
         print(f"anyseg {args.command}: the Python package '{error.name}' is missing{advice}", file=sys.stderr)
-    except (ValueError, OSError) as error:
+    except (ImportError, ValueError, OSError) as error:  # ImportError: a package that is there, but does not load
         print(f"anyseg {args.command}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"anyseg {args.command}: interrupted", file=sys.stderr)

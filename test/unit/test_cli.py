@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,11 @@ def test_simulate_wants_one_target(tmp_path, capsys):
     (tmp_path / "taken").mkdir()
     assert cli.main(["simulate", "--bag", str(tmp_path / "taken")]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_an_open3d_that_does_not_load_is_told_in_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "open3d", None)  # import raises
+    assert cli.main(["simulate", "--bag", str(tmp_path / "bag"), "--duration", "0.1"]) == 2
+    err = capsys.readouterr().err
+    assert "anyseg simulate: the simulator casts rays with Open3D" in err and "anyseg_ros[sim]" in err
+    assert "Traceback" not in err
