@@ -6,7 +6,7 @@ Include it in a vehicle's launch file and give the topics; a sensor that the veh
 
 import os
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -16,12 +16,12 @@ from launch import LaunchDescription
 
 PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 ARGUMENTS = {
-    "rig": (str(share_path("config/rigs/sim.yaml")), "Rig file: sensors, calibration, rates."),
-    "checkpoint": ("", "Weights (safetensors); empty: the student that comes with the package."),
-    "device": ("auto", "auto, cpu, cuda or cuda:N."),
-    "params_file": (str(share_path("config/segmentor.yaml")), "Further parameters."),
-    "use_sim_time": ("false", "Take the time from /clock."),
-    "output_size": ("grid", "grid or camera."),
+    "rig": ("", "Rig file: sensors, calibration, rates; empty: as in params_file."),
+    "checkpoint": ("", "Weights (safetensors); empty: as in params_file."),
+    "device": ("", "auto, cpu, cuda or cuda:N; empty: as in params_file."),
+    "params_file": (str(share_path("config/segmentor.yaml")), "Parameters; the arguments that are given go before it."),
+    "use_sim_time": ("", "Take the time from /clock: true or false; empty: as in params_file."),
+    "output_size": ("", "grid or camera; empty: as in params_file."),
     "camera": ("/camera/image_raw", "Image topic; one that ends in /compressed holds CompressedImage."),
     "camera_info": ("/camera/camera_info", "CameraInfo topic."),
     "lidar": ("/lidar/points", "PointCloud2 topic."),
@@ -32,17 +32,24 @@ PARAMETERS = {"rig": str, "checkpoint": str, "device": str, "use_sim_time": bool
 TOPICS = ("camera", "camera_info", "lidar", "events", "depth")
 
 
-def generate_launch_description():
-    overrides = {n: ParameterValue(LaunchConfiguration(n), value_type=kind) for n, kind in PARAMETERS.items()}
+def start(context):
+    """The segmentor with the parameter file, and before it the arguments that were given."""
+    given = [n for n in PARAMETERS if LaunchConfiguration(n).perform(context)]
+    overrides = {n: ParameterValue(LaunchConfiguration(n), value_type=PARAMETERS[n]) for n in given}
     segmentor = Node(
         package="anyseg_ros",
         executable="segmentor",
         output="screen",
-        parameters=[LaunchConfiguration("params_file"), overrides],
+        parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
         remappings=[(f"~/input/{name}", LaunchConfiguration(name)) for name in TOPICS],
     )
+    return [segmentor]
+
+
+def generate_launch_description():
+    """Declares the arguments, sets the DDS profile and starts the node."""
     declared = [DeclareLaunchArgument(n, default_value=d, description=text) for n, (d, text) in ARGUMENTS.items()]
     # Whoever has chosen a profile keeps it.
     ours = SetEnvironmentVariable(PROFILES, str(share_path("config/fastdds.xml")))
     profiles = [] if os.environ.get(PROFILES) else [ours]
-    return LaunchDescription([*declared, *profiles, segmentor])
+    return LaunchDescription([*declared, *profiles, OpaqueFunction(function=start)])

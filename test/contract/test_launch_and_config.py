@@ -3,9 +3,11 @@
 
 import importlib.util
 import re
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -17,6 +19,13 @@ LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 def has(package):
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
+
+
+def loaded(path):
+    spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_launch_files_are_there():
@@ -32,10 +41,39 @@ def test_launch_files_compile_and_make_a_description(path):
 @pytest.mark.skipif(not (has("launch") and has("launch_ros")), reason="launch and launch_ros are not installed")
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda p: p.name)
 def test_launch_files_load(path):
-    spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.generate_launch_description().entities
+    assert loaded(path).generate_launch_description().entities
+
+
+class Stand:
+    """Stands in for any class of launch: keeps what it was made with."""
+
+    def __init__(self, *args, **kwargs):
+        self.args, self.kwargs = args, kwargs
+
+    def perform(self, context):
+        return context[self.args[0]]
+
+
+def segmentor_launch(monkeypatch):
+    for name in ("", ".actions", ".substitutions", "_ros", "_ros.actions", "_ros.parameter_descriptions"):
+        stand = ModuleType(f"launch{name}")
+        stand.__getattr__ = lambda attribute: Stand
+        stand.__path__ = []
+        monkeypatch.setitem(sys.modules, f"launch{name}", stand)
+    return loaded(ROOT / "launch" / "segmentor.launch.py")
+
+
+def test_only_arguments_that_are_given_go_before_the_parameter_file(monkeypatch):
+    module = segmentor_launch(monkeypatch)
+    defaults = {name: default for name, (default, _) in module.ARGUMENTS.items()}
+    assert Path(defaults["params_file"]).is_file()
+    (node,) = module.start(defaults)
+    (file,) = node.kwargs["parameters"]
+    assert file.args == ("params_file",)
+    (node,) = module.start({**defaults, "rig": "mine.yaml", "use_sim_time": "true"})
+    file, overrides = node.kwargs["parameters"]
+    assert file.args == ("params_file",) and set(overrides) == {"rig", "use_sim_time"}
+    assert overrides["use_sim_time"].kwargs["value_type"] is bool
 
 
 def test_the_launched_topics_are_inputs_of_the_segmentor():
