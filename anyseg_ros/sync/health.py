@@ -55,7 +55,7 @@ class SensorHealth:
 
     Attributes:
         state: where it stands; reason: why, in words; since_ns: ``now`` since when.
-        level: ERROR for a required sensor that delivers nothing, OK for one that the user disabled.
+        level: ERROR for a required sensor that delivers nothing, OK for one that is disabled.
         is_reference: whether sets follow its stamps.
         rate_hz, expected_hz: measurements per second; for events, chunks against output times.
         age_ns: since its last good measurement; None before the first.
@@ -135,7 +135,7 @@ class HealthJudge:
 
     def _state_of(self, track: SensorTrack, silent_ns: int | None) -> tuple[SensorState, str]:
         if not track.enabled:
-            return SensorState.DISABLED, "disabled by the user"
+            return SensorState.DISABLED, "disabled"
         if silent_ns is None:
             if track.received:
                 return SensorState.DEGRADED, f"none of {track.received} measurements had a usable stamp"

@@ -52,7 +52,7 @@ def test_states_follow_a_sensor_through_its_life():
     assert (lost.state, lost.since_ns) == (SensorState.LOST, NOW0 + 4510 * MS)
     player.sync.set_enabled("lidar", False)
     off = health(player, 4913, "lidar")
-    assert (off.state, off.level, off.reason) == (SensorState.DISABLED, Level.OK, "disabled by the user")
+    assert (off.state, off.level, off.reason) == (SensorState.DISABLED, Level.OK, "disabled")
 
 
 def test_a_stale_sensor_is_ok_again_after_two_measurements_and_not_after_one():
