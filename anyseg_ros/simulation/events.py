@@ -80,7 +80,16 @@ class EventPixels:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, height: int, width: int, night: bool, coarse: bool) -> EventPixels:
-        """Draw the array of a drive: thresholds with their mismatch, and how noisy it is."""
+        """Draw the array of a drive: thresholds with their mismatch, and how noisy it is.
+
+        Raises:
+            ValueError: blocks of 2 x 2 do not fill the array.
+        """
+        if coarse and (height % 2 or width % 2):
+            raise ValueError(
+                f"the corner case event_low_resolution reads pixels out in blocks of 2 x 2, but the event camera has "
+                f"{width} x {height} pixels; give it an even width and height in the rig"
+            )
         bias = THRESHOLD * float(rng.uniform(0.85, 1.2))
         spread = rng.normal(0.0, THRESHOLD_SPREAD, (2, height, width))
         if coarse:

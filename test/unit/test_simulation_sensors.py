@@ -95,6 +95,8 @@ def test_coarse_events_come_in_blocks():
     np.testing.assert_array_equal(counts[::2], counts[1::2])
     np.testing.assert_array_equal(counts[:, ::2], counts[:, 1::2])
     assert counts.any()
+    with pytest.raises(ValueError, match="blocks of 2 x 2, but the event camera has 10 x 9 pixels"):
+        events.EventPixels.sample(rng, 9, 10, night=False, coarse=True)
 
 
 def test_lidar_measures_the_wall():
