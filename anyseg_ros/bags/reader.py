@@ -179,7 +179,7 @@ class BagReader:
 
 
 class EventFeed:
-    """Turns the event messages of one sensor into measurements whose spans join without a gap.
+    """Turns the event messages of one sensor into measurements whose spans join, unless it fell silent in between.
 
     Args:
         sensor: the event sensor; its model gives the geometry.
@@ -206,8 +206,11 @@ class EventFeed:
             return None
         self.watermark_ns = now_ns
         first_ns = int(events.t_ns[0]) if len(events) else now_ns
-        # The spans join unless the sensor's clock began anew.
-        joins = before_ns is not None and before_ns <= first_ns and before_ns < now_ns
+        # The spans join unless the sensor's clock began anew, or so much time is missing that it counts as stale: what
+        # happened meanwhile is unknown, and a span over it would say that nothing did.
+        joins = (
+            before_ns is not None and before_ns <= first_ns <= before_ns + self.sensor.stale_ns and before_ns < now_ns
+        )
         start_ns = before_ns if joins else first_ns - 1
         name, modality = self.sensor.name, self.sensor.modality
         return Measurement(name, modality, now_ns, events, msg.header.frame_id, start_ns)

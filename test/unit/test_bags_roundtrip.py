@@ -205,6 +205,9 @@ def test_events_as_a_point_cloud_join_like_packets():
     assert feed(cloud(START_NS + 20_000, [])) is None
     restarted = feed(cloud(START_NS - 5_000_000, [0, 700]))
     assert restarted.start_ns < START_NS - 5_000_000 < restarted.stamp_ns, "a clock that ran back begins a new span"
+    back_ns = restarted.stamp_ns + sensor.stale_ns + 1
+    back = feed(cloud(back_ns, [0, 700]))
+    assert (back.start_ns, back.stamp_ns) == (back_ns - 1, back_ns + 700), "a span does not vouch for an outage"
 
 
 def test_paths_that_cannot_be_used(tmp_path):
