@@ -46,11 +46,11 @@ def lens_parameters(distortion: str, coefficients: tuple[float, ...]) -> tuple[i
 
 
 def _first_positive_root(ascending) -> float:
-    """The smallest positive real root of a polynomial in r² (from the constant up), or infinity."""
-    coefficients = np.asarray(ascending, dtype=np.float64)
-    # What adds nothing at 87 degrees off the axis (r² = 400) only spoils the companion matrix.
-    while len(coefficients) > 1 and abs(coefficients[-1]) * 400.0 ** (len(coefficients) - 1) < 1e-12:
-        coefficients = coefficients[:-1]
-    roots = np.polynomial.Polynomial(coefficients).roots()
+    """The smallest positive real root of a polynomial in r² that begins with 1 (from the constant up), or infinity.
+
+    Solved for t = 1/r²: that polynomial is monic, so that its largest root, which is the one wanted, is accurate
+    however small the higher coefficients are. Solved for r², a coefficient of 1e-17 spoils all roots.
+    """
+    roots = np.roots(np.asarray(ascending, dtype=np.float64))
     real = roots.real[(np.abs(roots.imag) <= 1e-9 * (1 + np.abs(roots.real))) & (roots.real > 0)]
-    return float(real.min()) if len(real) else math.inf
+    return 1.0 / float(real.max()) if len(real) else math.inf

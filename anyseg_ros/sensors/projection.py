@@ -77,19 +77,21 @@ def _solve_radial(code, d, limit, wanted):
         return -1.0
     low = 0.0
     r = min(wanted, high)
-    for _ in range(80):
+    before = high
+    for _ in range(120):
         value, slope = _radial(code, d, r)
         if value > wanted:
             high = r
         else:
             low = r
         step = (wanted - value) / slope
-        following = r + step
-        if not (low <= following <= high):
-            following = 0.5 * (low + high)
-        if abs(following - r) <= 1e-14 * (1 + r):
-            return following
-        r = following
+        # Newton's steps may go to and fro between two ends of a bent curve: halve the interval unless they shrink.
+        if not (low <= r + step <= high and abs(step) <= 0.5 * before):
+            step = 0.5 * (low + high) - r
+        if abs(step) <= 1e-14 * (1 + r):
+            return r + step
+        before = abs(step)
+        r += step
     return r
 
 
