@@ -81,6 +81,21 @@ class Points:
         return len(self.xyz)
 
 
+@dataclass(frozen=True, eq=False)
+class Twist:
+    """How the vehicle moves: taken as constant around its stamp.
+
+    Attributes:
+        stamp_ns: the true (corrected) time at which it holds.
+        linear_m_s: float64 [3], velocity of the base frame's origin, seen in the base frame (x forward, y left, z up).
+        angular_rad_s: float64 [3], angular velocity in the base frame.
+    """
+
+    stamp_ns: int
+    linear_m_s: np.ndarray
+    angular_rad_s: np.ndarray
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What one sensor delivered once.
