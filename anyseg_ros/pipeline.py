@@ -17,6 +17,7 @@ from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality
 from anyseg_ros.model.checkpoint import load_checkpoint
 from anyseg_ros.resources import share_path
+from anyseg_ros.sensors.camera import grid_to_image
 from anyseg_ros.sensors.encode import Encoded, Encoder, RejectedPayload, fingerprint
 from anyseg_ros.sensors.messages import compressed_image_from, image_from, points_from
 from anyseg_ros.sensors.rig import Rig
@@ -282,14 +283,11 @@ class Pipeline:
         return self.segment(stack, frame_set)
 
     def to_camera(self, segmentation: Segmentation) -> Segmentation:
-        """The segmentation at the resolution of the image plane's raw camera, by nearest neighbour."""
-        top, left, height, width = self.grid.content
-        size = (self.grid.camera.width, self.grid.camera.height)
-        inner = np.s_[top : top + height, left : left + width]
+        """The segmentation at the resolution of the image plane's camera, by nearest neighbour; 255 beside the grid."""
         return replace(
             segmentation,
-            labels=cv2.resize(segmentation.labels[inner], size, interpolation=cv2.INTER_NEAREST_EXACT),
-            confidence=cv2.resize(segmentation.confidence[inner], size, interpolation=cv2.INTER_NEAREST_EXACT),
+            labels=grid_to_image(segmentation.labels, self.grid, UNLABELLED),
+            confidence=grid_to_image(segmentation.confidence, self.grid, 0),
         )
 
     def reset(self, sensor: str | None = None) -> None:

@@ -157,8 +157,8 @@ class Recorder:
             said.append(Tile("ground truth", colour(truth, pipeline.labels)))
         since_s = (answer.frame_set.closed_ns - self._start_ns) / 1e9
         title = f"{segmentation.subset}   {since_s:.2f} s into the bag, reference {answer.frame_set.reference}"
-        camera = pipeline.grid.camera
-        drawn = panel(title, (seen, said), pipeline.labels, aspect=camera.height / camera.width)
+        _, _, height, width = pipeline.grid.source
+        drawn = panel(title, (seen, said), pipeline.labels, aspect=height / width)
         path = self.out / "pictures" / f"{segmentation.subset}_{rank:02d}.png"
         save_png(path, drawn)
         self.pictures.append(str(path.relative_to(self.out)))

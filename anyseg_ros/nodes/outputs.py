@@ -17,6 +17,7 @@ from anyseg_ros.modality import Modality
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.parameters import SegmentorParameters
 from anyseg_ros.pipeline import Pipeline, Stack, converted
+from anyseg_ros.sensors.camera import grid_to_image
 from anyseg_ros.types import FrameSet, Segmentation
 
 LABEL_INFO = "vision_msgs/msg/LabelInfo"
@@ -134,6 +135,8 @@ class Outputs:
             behind = converted(frame_set.present[name]).payload
         else:
             behind = painting.show_encoded(modality, stack.raw[name])
+            if self._settings.output_size == "camera":
+                behind = grid_to_image(behind, pipeline.grid, 0)
         picture = painting.overlay(behind, sized.labels, pipeline.labels, self._settings.overlay_alpha)
         return conversions.image(picture, "rgb8", head)
 

@@ -19,6 +19,7 @@ from anyseg_ros.sensors.projection import project_points, unproject_pixels
 
 Z_MIN_M = 0.1
 COEFFICIENT_COUNTS = {"none": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant": (4,)}
+FIT_MODES = ("letterbox", "crop", "stretch")
 
 
 class CalibrationError(ValueError):
@@ -188,49 +189,76 @@ def camera_window(
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The network's grid and where the camera image lies on it.
+    """The network's grid and which part of the camera image lies where on it.
 
     Attributes:
         height, width: size of the grid in pixels.
-        camera: the raw camera of the image plane.
-        content: (top, left, height, width), the whole-pixel rectangle that the resized camera image fills.
+        camera: the camera of the image plane.
+        content: (top, left, height, width), the whole-pixel rectangle of the grid that the camera fills.
+        source: (top, left, height, width), the whole-pixel rectangle of the camera image that lies there, resized.
     """
 
     height: int
     width: int
     camera: CameraModel
     content: tuple[int, int, int, int]
+    source: tuple[int, int, int, int]
     scale: tuple[float, float] = field(init=False)
 
     def __post_init__(self) -> None:
-        _, _, height, width = self.content
-        object.__setattr__(self, "scale", (width / self.camera.width, height / self.camera.height))
+        object.__setattr__(self, "scale", (self.content[3] / self.source[3], self.content[2] / self.source[2]))
 
     @classmethod
-    def fit(cls, camera: CameraModel, height: int, width: int) -> Grid:
-        """Letterbox: the whole camera image, its aspect kept up to whole pixels, in the middle of the grid."""
+    def fit(cls, camera: CameraModel, height: int, width: int, mode: str = "letterbox") -> Grid:
+        """The camera image on a grid; the calibration follows exactly, also where whole pixels bend the aspect.
+
+        Args:
+            camera: of the image plane.
+            height: of the grid.
+            width: of the grid.
+            mode: ``letterbox`` (the whole image in the middle, its aspect kept), ``crop`` (the middle of the image
+                fills the grid, its aspect kept) or ``stretch`` (the whole image fills the grid).
+
+        Raises:
+            CalibrationError: the grid has no pixels, or there is no such mode.
+        """
         if height <= 0 or width <= 0:
             raise CalibrationError(f"the grid is {width} x {height}, expected positive numbers of pixels")
-        scale = min(width / camera.width, height / camera.height)
-        inner_w = min(width, max(1, math.floor(camera.width * scale + 0.5)))
-        inner_h = min(height, max(1, math.floor(camera.height * scale + 0.5)))
-        return cls(height, width, camera, ((height - inner_h) // 2, (width - inner_w) // 2, inner_h, inner_w))
+        ratios = (height / camera.height, width / camera.width)
+        if mode == "letterbox":
+            content = _middle((height, width), min(ratios) * camera.height, min(ratios) * camera.width)
+            return cls(height, width, camera, content, (0, 0, camera.height, camera.width))
+        if mode == "crop":
+            source = _middle((camera.height, camera.width), height / max(ratios), width / max(ratios))
+            return cls(height, width, camera, (0, 0, height, width), source)
+        if mode == "stretch":
+            return cls(height, width, camera, (0, 0, height, width), (0, 0, camera.height, camera.width))
+        raise CalibrationError(f"a camera cannot be fitted by '{mode}', expected one of: {', '.join(FIT_MODES)}")
 
     def camera_to_grid(self, uv: np.ndarray) -> np.ndarray:
-        """Positions [N,2] in raw camera pixels to grid pixels."""
-        top, left, _, _ = self.content
-        return (np.asarray(uv, dtype=np.float64) + 0.5) * self.scale - 0.5 + (left, top)
+        """Positions [N,2] in camera pixels to grid pixels."""
+        (top, left), (source_top, source_left) = self.content[:2], self.source[:2]
+        return (np.asarray(uv, dtype=np.float64) - (source_left, source_top) + 0.5) * self.scale - 0.5 + (left, top)
 
     def grid_to_camera(self, uv: np.ndarray) -> np.ndarray:
-        """Positions [N,2] in grid pixels to raw camera pixels."""
-        top, left, _, _ = self.content
-        return (np.asarray(uv, dtype=np.float64) - (left, top) + 0.5) / self.scale - 0.5
+        """Positions [N,2] in grid pixels to camera pixels."""
+        (top, left), (source_top, source_left) = self.content[:2], self.source[:2]
+        on_source = (np.asarray(uv, dtype=np.float64) - (left, top) + 0.5) / self.scale - 0.5
+        return on_source + (source_left, source_top)
+
+    @cached_property
+    def source_camera(self) -> CameraModel:
+        """The camera of the part of the image that lies on the grid: ``scale`` and ``content`` count from it."""
+        top, left, height, width = self.source
+        if (height, width) == (self.camera.height, self.camera.width):
+            return self.camera
+        return camera_window(self.camera, (width, height), (1.0, 1.0), (-left, -top))
 
     @cached_property
     def plane(self) -> CameraModel:
         """The camera of the grid's own pixels: K follows the resize exactly, D stays."""
         top, left, _, _ = self.content
-        return camera_window(self.camera, (self.width, self.height), self.scale, (left, top))
+        return camera_window(self.source_camera, (self.width, self.height), self.scale, (left, top))
 
     def mask(self) -> np.ndarray:
         """Bool [H,W], True where the camera image lies."""
@@ -238,3 +266,10 @@ class Grid:
         mask = np.zeros((self.height, self.width), dtype=bool)
         mask[top : top + height, left : left + width] = True
         return mask
+
+
+def _middle(size: tuple[int, int], height: float, width: float) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a rectangle in the middle of (height, width), in whole pixels, at least one."""
+    inner_h = min(size[0], max(1, math.floor(height + 0.5)))
+    inner_w = min(size[1], max(1, math.floor(width + 0.5)))
+    return (size[0] - inner_h) // 2, (size[1] - inner_w) // 2, inner_h, inner_w

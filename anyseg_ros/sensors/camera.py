@@ -46,14 +46,40 @@ def camera_to_planes(
     _, _, height, width = grid.content
     if maps is not None:
         inner = cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    elif image.shape[:2] == (height, width):
-        inner = image
     else:
-        shrinks = height < image.shape[0] or width < image.shape[1]
-        inner = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        inner = _resized(_inside(image, grid.source), height, width)
     planes = np.zeros((3, grid.height, grid.width), dtype=np.float32)
     variance = _to_planes(np.require(inner, np.uint8, ["C", "W"]), _UNIT, grid.content, planes)
     return planes, float(np.sqrt(max(variance, 0.0)))
+
+
+def grid_to_image(on_grid: np.ndarray, grid: Grid, fill: int) -> np.ndarray:
+    """A picture of the grid at the camera's resolution, by nearest neighbour.
+
+    Args:
+        on_grid: [H,W] or [H,W,C].
+        grid: the grid.
+        fill: what stands where the camera image reaches beyond the grid.
+    """
+    top, left, height, width = grid.source
+    image = np.full((grid.camera.height, grid.camera.width, *on_grid.shape[2:]), fill, dtype=on_grid.dtype)
+    inner = np.ascontiguousarray(_inside(on_grid, grid.content))
+    image[top : top + height, left : left + width] = cv2.resize(
+        inner, (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    return image
+
+
+def _inside(image: np.ndarray, rectangle: tuple[int, int, int, int]) -> np.ndarray:
+    top, left, height, width = rectangle
+    return image[top : top + height, left : left + width]
+
+
+def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0] or width < image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

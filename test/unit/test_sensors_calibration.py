@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from anyseg_ros.sensors.calibration import CalibrationError, CameraModel, Grid
+from anyseg_ros.sensors.calibration import FIT_MODES, CalibrationError, CameraModel, Grid
 
 K = np.array([[600.0, 0, 321.5], [0, 610.0, 177.25], [0, 0, 1]])
 MODELS = {
@@ -201,8 +201,37 @@ def test_grid_positions_are_those_of_the_resized_picture(size):
     )  # OpenCV drops small weights; a missing half pixel would be 0.6
 
 
-def test_plane_projects_straight_onto_the_grid():
-    grid = Grid.fit(camera("plumb_bob_5"), 160, 288)
+@pytest.mark.parametrize("mode", FIT_MODES)
+@pytest.mark.parametrize("shape", [(160, 288), (96, 100), (700, 301)])
+def test_plane_projects_straight_onto_the_grid(mode, shape):
+    grid = Grid.fit(camera("plumb_bob_5"), *shape, mode)
     points = cone(1000, 40.0)
     assert grid.plane.project(points)[0] == pytest.approx(grid.camera_to_grid(grid.camera.project(points)[0]), abs=1e-9)
-    assert (grid.plane.width, grid.plane.height, grid.plane.D) == (288, 160, grid.camera.D)
+    assert (grid.plane.width, grid.plane.height, grid.plane.D) == (shape[1], shape[0], grid.camera.D)
+
+
+@pytest.mark.parametrize(
+    "size, grid, source",
+    [
+        ((640, 360), (160, 288), (2, 0, 356, 640)),
+        ((1920, 1200), (160, 288), (66, 0, 1067, 1920)),
+        ((640, 480), (100, 400), (160, 0, 160, 640)),
+        ((640, 480), (200, 100), (0, 200, 480, 240)),
+        ((288, 160), (160, 288), (0, 0, 160, 288)),
+    ],
+)
+def test_crop_fills_the_grid_from_the_middle(size, grid, source):
+    fitted = Grid.fit(CameraModel.pinhole(*size, 70.0), *grid, "crop")
+    assert fitted.source == source
+    assert fitted.content == (0, 0, *grid) and fitted.mask().all()
+
+
+def test_stretch_fills_the_grid_with_the_whole_image():
+    fitted = Grid.fit(CameraModel.pinhole(640, 480, 70.0), 100, 400, "stretch")
+    assert fitted.content == (0, 0, 100, 400) and fitted.source == (0, 0, 480, 640)
+    assert fitted.scale == (0.625, 100 / 480)
+
+
+def test_an_unknown_way_of_fitting_is_refused():
+    with pytest.raises(CalibrationError, match="'squeeze', expected one of: letterbox, crop, stretch"):
+        Grid.fit(CameraModel.pinhole(640, 480, 70.0), 100, 400, "squeeze")
