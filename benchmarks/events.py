@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from anyseg_ros.sensors.calibration import CameraModel, Grid
-from anyseg_ros.sensors.events import SATURATION, accumulate, event_lookup
+from anyseg_ros.sensors.event_warp import event_lookup
+from anyseg_ros.sensors.events import SATURATION, accumulate
 from anyseg_ros.sensors.evt3 import ADDR_X, ADDR_Y, TIME_HIGH, TIME_LOW, VECT_8, VECT_12, VECT_BASE_X, Evt3Decoder
 from anyseg_ros.types import Events
 from benchmarks.cases import Agreement, Case, Rival, Settings

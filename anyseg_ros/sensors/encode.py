@@ -14,7 +14,8 @@ from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.calibration import Z_MIN_M, CameraModel, Grid
 from anyseg_ros.sensors.camera import camera_to_planes, rotation_maps
 from anyseg_ros.sensors.depth import depth_to_points
-from anyseg_ros.sensors.events import SATURATION, accumulate, event_lookup
+from anyseg_ros.sensors.event_warp import event_lookup
+from anyseg_ros.sensors.events import SATURATION, accumulate
 from anyseg_ros.sensors.evt3 import Evt3Decoder, encode_evt3
 from anyseg_ros.sensors.lidar import MIN_RANGE_M, densify, project_cloud
 from anyseg_ros.sensors.poses import BODY_FROM_OPTICAL

@@ -7,7 +7,8 @@ import pytest
 
 from anyseg_ros.resources import share_path
 from anyseg_ros.sensors.calibration import CameraModel, Grid
-from anyseg_ros.sensors.events import accumulate, event_lookup
+from anyseg_ros.sensors.event_warp import event_lookup
+from anyseg_ros.sensors.events import accumulate
 from anyseg_ros.sensors.poses import pose_matrix
 from anyseg_ros.sensors.rig import load_rig
 from anyseg_ros.types import Events
