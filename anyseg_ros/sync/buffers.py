@@ -36,10 +36,22 @@ class Item:
         due: a set has been opened for it.
         held: an open set refers to it, so that its fate is decided there.
         late: a set that would have taken it had already closed when it came.
+        repeated: its stamp has come before.
         fate: how it ended, None as long as that is open.
     """
 
-    __slots__ = ("arrival_ns", "corrected_ns", "due", "fate", "held", "late", "measurement", "size", "start_ns")
+    __slots__ = (
+        "arrival_ns",
+        "corrected_ns",
+        "due",
+        "fate",
+        "held",
+        "late",
+        "measurement",
+        "repeated",
+        "size",
+        "start_ns",
+    )
 
     def __init__(self, measurement: Measurement, corrected_ns: int, start_ns: int, arrival_ns: int) -> None:
         self.measurement = measurement
@@ -50,6 +62,7 @@ class Item:
         self.due = False
         self.held = False
         self.late = False
+        self.repeated = False
         self.fate: Fate | None = None
 
 

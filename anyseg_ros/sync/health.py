@@ -60,7 +60,12 @@ class SensorHealth:
         rate_hz, expected_hz: measurements per second; for events, chunks against output times.
         age_ns: since its last good measurement; None before the first.
         skew_ns: corrected stamp minus that of the reference, in the last set that it was in.
-        lag_ns: learned robust largest arrival lag, on the clocks as they are; period_ns: learned period.
+        period_ns: learned period.
+        lag_ns: learned robust largest lag from corrected stamp to arrival. It contains the difference of the two
+            clocks, which may be anything.
+        delay_ns: the same beyond the smallest lag of all sensors, so that the clocks cancel: how much later than the
+            quickest sensor it arrives. None, as lag_ns, where nothing has been learned.
+        jitter_ns: learned robust largest minus smallest lag.
         counts: received, buffered, and measurements by fate.
     """
 
@@ -73,8 +78,10 @@ class SensorHealth:
     expected_hz: float
     age_ns: int | None
     skew_ns: int | None
-    lag_ns: int | None
     period_ns: int
+    lag_ns: int | None
+    delay_ns: int | None
+    jitter_ns: int | None
     counts: dict[str, int]
 
 
@@ -109,8 +116,8 @@ class HealthJudge:
         self._state: SensorState | None = None
         self._since_ns = 0
 
-    def judge(self, track: SensorTrack, now_ns: int, is_reference: bool) -> SensorHealth:
-        """The health of the sensor at ``now``."""
+    def judge(self, track: SensorTrack, now_ns: int, is_reference: bool, quickest_ns: int) -> SensorHealth:
+        """The health of the sensor at ``now``; ``quickest_ns`` is the smallest lag of all sensors."""
         age = None if track.seen_ns is None else max(0, now_ns - track.seen_ns)
         silent = None if track.beat_ns is None else max(0, now_ns - track.beat_ns)
         state, reason = self._state_of(track, silent)
@@ -128,8 +135,10 @@ class HealthJudge:
             expected_hz=1e9 / self._timing.period_ns,
             age_ns=age,
             skew_ns=track.skew_ns,
-            lag_ns=None if lags is None else lags[1],
             period_ns=track.arrivals.period_ns,
+            lag_ns=None if lags is None else lags[1],
+            delay_ns=None if lags is None else lags[1] - quickest_ns,
+            jitter_ns=None if lags is None else lags[1] - lags[0],
             counts=track.count_all(),
         )
 
@@ -223,7 +232,9 @@ class OutputJudge:
         if reference is None:
             return OutputState.SILENT, Level.ERROR, "no sensor is alive"
         if age_ns is not None and age_ns > SILENT_PERIODS * reference.timing.period_ns:
-            return OutputState.SILENT, Level.ERROR, f"no set for {age_ns / 1e9:.2f} s"
+            late = reference.late_in_a_row
+            why = f"; the last {late} stamps of '{reference.timing.name}' are not above the last output" if late else ""
+            return OutputState.SILENT, Level.ERROR, f"no set for {age_ns / 1e9:.2f} s{why}"
         missing = [track for track in tracks if track.enabled and not track.live]
         if not missing:
             return OutputState.OK, Level.OK, ""

@@ -99,8 +99,9 @@ class Synchronizer:
         if item is not None:
             verdict, before = track.judge(item)
             if verdict is Verdict.JUMP:
-                assert before is not None  # the one that was held back and is now confirmed
-                self._follow_jump(track, before, item, now_ns)
+                self._follow_jump(track, [item] if before is None else [before, item], now_ns)
+            elif verdict is Verdict.GOOD and item.repeated:
+                track.settle(item, Fate.DUPLICATE)
             elif verdict is Verdict.GOOD:
                 self._accept(track, item, now_ns)
         return self._give(now_ns)
@@ -125,10 +126,11 @@ class Synchronizer:
         if self._now_ns == 0:
             return None
         closing = self._queue.deadline_ns()
-        times = [] if closing is None else [max(closing, self._now_ns)]
-        if self._reference is not None:
-            times.append(self._reference.stale_at_ns if self._reference.live else self._now_ns)
-        return min(times, default=None)
+        times = [] if closing is None else [closing]
+        times += [track.stale_at_ns for track in self._order if track.live]
+        if self._reference is not None and not self._reference.live:
+            times.append(self._now_ns)
+        return max(min(times), self._now_ns) if times else None
 
     def reset(self, reason: str, now_ns: int) -> None:
         """Forget all measurements and all that was learned, because the clock has jumped.
@@ -157,7 +159,12 @@ class Synchronizer:
 
     def health(self, now_ns: int) -> dict[str, SensorHealth]:
         """How each sensor does, by name. States have hysteresis from call to call; once a second is right."""
-        return {n: self._judges[n].judge(t, now_ns, is_reference=t is self._reference) for n, t in self._tracks.items()}
+        lags = [track.arrivals.lags_ns for track in self._order]
+        quickest_ns = min((lag[0] for lag in lags if lag is not None), default=0)
+        return {
+            name: self._judges[name].judge(track, now_ns, track is self._reference, quickest_ns)
+            for name, track in self._tracks.items()
+        }
 
     def output_health(self, now_ns: int) -> OutputHealth:
         """How the output does."""
@@ -189,8 +196,10 @@ class Synchronizer:
             self._open_due(track, now_ns)
         elif track.rank < reference.rank and track.streak >= RETURN_STREAK:
             self._switch(track, now_ns)
-        if track is self._reference and not track.timing.is_event and not item.due:
-            track.settle(item, Fate.LATE)
+        if track is self._reference and not track.timing.is_event:
+            track.late_in_a_row = 0 if item.due else track.late_in_a_row + 1
+            if not item.due:
+                track.settle(item, Fate.LATE)
 
     def _switch(self, track: SensorTrack | None, now_ns: int, since: Floor = NO_FLOOR) -> None:
         """Make a sensor the reference, or none. Open sets still close; nothing at or below them is due again.
@@ -226,9 +235,9 @@ class Synchronizer:
         if self._queue.open_due(track, self._since, now_ns):
             self._answered = True
 
-    def _follow_jump(self, track: SensorTrack, before: Item, item: Item, now_ns: int) -> None:
-        """Two stamps of a sensor agree that its time has jumped: start over, all of it if it is the reference."""
-        moved_ns = item.corrected_ns - (track.newest_ns if track.newest_ns is not None else 0)
+    def _follow_jump(self, track: SensorTrack, agreed: Sequence[Item], now_ns: int) -> None:
+        """Stamps of a sensor agree that its time has jumped: start over, all of it if it is the reference."""
+        moved_ns = agreed[-1].corrected_ns - (track.newest_ns if track.newest_ns is not None else 0)
         reason = f"the stamps of '{track.timing.name}' jumped by {moved_ns / 1e9:+.3f} s"
         if self._reference is None or self._reference is track:
             self._queue.flush(now_ns)
@@ -238,7 +247,7 @@ class Synchronizer:
             track.forget(now_ns)
             track.jumped_ns = now_ns
             self._resets.append(Reset(now_ns, reason, track.timing.name))
-        for each in sorted((before, item), key=lambda i: i.corrected_ns):
+        for each in sorted(agreed, key=lambda i: i.corrected_ns):
             track.readmit(each)
             self._accept(track, each, now_ns)
 

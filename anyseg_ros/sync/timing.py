@@ -18,6 +18,13 @@ RETURN_STREAK = 3
 IN_PERIOD = 1.5
 """Consecutive stamps at most this many periods apart are in period."""
 
+STEP_BACK_PERIODS = 3
+STEP_BACK_LEAST_NS = 100 * MS
+"""A stamp farther back than both of these need not be out of order: the clock may have been set back."""
+
+STEP_BACK_COUNT = 4
+"""So many consecutive stamps that go on from there are a jump, however small."""
+
 READY_COUNT = 2
 """A sensor is waited for after this many good measurements."""
 
@@ -84,6 +91,11 @@ class SensorTiming:
             "lost_ns": round(period_ns * DEFAULT_LOST_PERIODS),
         }
         return cls(name=name, modality=modality, period_ns=period_ns, **{**derived, **others})
+
+    @property
+    def step_back_ns(self) -> int:
+        """How far back a stamp may lie because of disorder alone."""
+        return max(STEP_BACK_PERIODS * self.period_ns, STEP_BACK_LEAST_NS)
 
     @property
     def is_event(self) -> bool:

@@ -22,13 +22,14 @@ class SensorTrack:
     Attributes:
         ready: good measurements since it was last silent, disabled or reset.
         streak: the last so many of them came in period.
-        stale, lost: silent by ``now`` for its stale time, its lost time.
+        stale: silent by ``now`` for its stale time.
         newest_ns: its newest corrected stamp, for events the watermark.
         crossed_ns: events as reference: the newest multiple of the period that was looked at.
         jumped_ns: ``now`` when its stamps last jumped without the reference.
         seen_ns: ``now`` of its last good measurement.
         beat_ns: the same, for events of the last chunk that crossed a multiple of the output period (or came first):
             silence counts from it, so that a cut of a stream is noticed as soon as that of frames.
+        late_in_a_row: as reference: how many of its last stamps were at or below the last output.
         skew_ns: of its last use as a partner.
         outcomes: of the last sets: whether it was missing for being late.
         verdicts: of the last measurements: whether it was rejected.
@@ -39,14 +40,15 @@ class SensorTrack:
         self.rank = rank
         self.enabled = timing.enabled
         self.buffer = Buffer(config.max_chunks if timing.is_event else config.max_frames, config.max_bytes)
-        self.guard = StampGuard(config.jump_ns)
+        self.guard = StampGuard(config.jump_ns, min(config.jump_ns, timing.step_back_ns))
         self.arrivals = Arrivals(timing.period_ns)
         self.received = 0
         self.counts = dict.fromkeys(Fate, 0)
         self.outcomes: deque[bool] = deque(maxlen=KEPT_OUTCOMES)
         self.verdicts: deque[bool] = deque(maxlen=KEPT_OUTCOMES)
         self.ready = self.streak = 0
-        self.stale = self.lost = False
+        self.late_in_a_row = 0
+        self.stale = False
         self.newest_ns: int | None = None
         self.crossed_ns: int | None = None
         self.jumped_ns: int | None = None
@@ -85,7 +87,9 @@ class SensorTrack:
         if not self.enabled:
             self.counts[Fate.DISABLED] += 1
             return None
-        if stamp_ns in self._stamps:
+        offset = self.timing.offset_ns
+        repeated = stamp_ns in self._stamps
+        if repeated and not self.guard.goes_back(stamp_ns - offset):
             self.counts[Fate.DUPLICATE] += 1
             return None
         start_ns = self._start_of(measurement)
@@ -94,15 +98,16 @@ class SensorTrack:
             self._note(rejected=True, now_ns=now_ns)
             return None
         self._stamps.append(stamp_ns)
-        offset = self.timing.offset_ns
-        return Item(measurement, stamp_ns - offset, start_ns - offset, now_ns)
+        item = Item(measurement, stamp_ns - offset, start_ns - offset, now_ns)
+        item.repeated = repeated
+        return item
 
     def judge(self, item: Item) -> tuple[Verdict, Item | None]:
         """Whether a measurement fits the sequence of stamps; see StampGuard. An outlier that it exposes is counted."""
         verdict, before = self.guard.judge(item)
-        self._note(rejected=verdict is Verdict.HELD, now_ns=item.arrival_ns)
+        self._note(rejected=verdict is Verdict.HELD and not item.repeated, now_ns=item.arrival_ns)
         if before is not None and verdict is not Verdict.JUMP:
-            self.settle(before, Fate.REJECTED_OUTLIER)
+            self.settle(before, Fate.DUPLICATE if before.repeated else Fate.REJECTED_OUTLIER)
         return verdict, before
 
     def readmit(self, item: Item) -> None:
@@ -125,7 +130,7 @@ class SensorTrack:
         if self.ready == 0 or before is None or not self.timing.is_event or self._crosses_period(before):
             self.beat_ns = item.arrival_ns
         self.ready += 1
-        self.stale = self.lost = False
+        self.stale = False
         for gone, fate in self.buffer.add(item):
             self.settle(gone, fate)
 
@@ -150,7 +155,6 @@ class SensorTrack:
         """Notice silence."""
         if self.beat_ns is None:
             return
-        self.lost = now_ns - self.beat_ns >= self.timing.lost_ns
         if now_ns >= self.stale_at_ns and not self.stale:
             self.stale = True
             self.ready = self.streak = 0
@@ -204,11 +208,11 @@ class SensorTrack:
             return Absence.DISABLED
         if self._refused_ns is not None and now_ns - self._refused_ns < self.timing.stale_ns:
             return Absence.REJECTED
-        if self.seen_ns is None:
+        if self.beat_ns is None:
             return Absence.NEVER_SEEN
-        if self.lost:
-            return Absence.LOST
-        return Absence.STALE if self.stale else Absence.LATE
+        if not self.stale:
+            return Absence.LATE
+        return Absence.LOST if now_ns - self.beat_ns >= self.timing.lost_ns else Absence.STALE
 
     def _note(self, rejected: bool, now_ns: int) -> None:
         self.verdicts.append(rejected)

@@ -266,7 +266,7 @@ def test_a_stale_or_lost_sensor_is_not_waited_for():
     assert set(waits[2:]) == {0}
     assert reasons[:3] == [None, Absence.LATE, Absence.STALE]
     assert reasons[-1] is Absence.LOST
-    assert reasons.index(Absence.LOST) == 31  # 420 + 3000 ms is over at 3420, noticed by advance at 3510
+    assert reasons.index(Absence.LOST) == 30  # of 3500, closed at 3510: 420 + 3000 ms is over at 3420
 
 
 def test_a_disabled_sensor_is_neither_waited_for_nor_used():
