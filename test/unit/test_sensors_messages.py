@@ -1,118 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and clouds as drivers publish them: encodings, padding, byte orders, layouts, and what is refused."""
+"""Clouds as drivers publish them: layouts, padding, byte orders, and what is refused."""
 
-import array
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 
 from anyseg_ros.sensors.messages import (
     PayloadError,
-    compressed_image_from,
     events_from_points,
-    image_from,
     points_from,
     stamp_ns,
 )
 
 STAMP = SimpleNamespace(sec=1_700_000_000, nanosec=250_000_000)
 HEADER = SimpleNamespace(stamp=STAMP, frame_id="sensor")
-RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-GREY = RGB[..., 0]
-ALPHA = np.full((5, 7, 1), 9, np.uint8)
-
-
-def image(pixels, encoding, padding=0, big=False, holder=bytes):
-    """A sensor_msgs/Image of an array [H,W] or [H,W,C]."""
-    height, width = pixels.shape[:2]
-    rows = pixels.astype(pixels.dtype.newbyteorder(">" if big else "<")).reshape(height, -1).view(np.uint8)
-    rows = np.hstack([rows, np.full((height, padding), 77, np.uint8)])
-    return SimpleNamespace(
-        header=HEADER, height=height, width=width, encoding=encoding, is_bigendian=int(big), step=rows.shape[1],
-        data=holder(rows.tobytes()),
-    )  # fmt: skip
 
 
 def test_stamp_is_integer_nanoseconds():
     assert stamp_ns(HEADER) == 1_700_000_000_250_000_000
-
-
-@pytest.mark.parametrize("padding", [0, 5])
-@pytest.mark.parametrize(
-    "encoding, pixels, expected",
-    [
-        ("rgb8", RGB, RGB),
-        ("bgr8", RGB[..., ::-1], RGB),
-        ("rgba8", np.concatenate([RGB, ALPHA], axis=2), RGB),
-        ("bgra8", np.concatenate([RGB[..., ::-1], ALPHA], axis=2), RGB),
-        ("mono8", GREY, np.repeat(GREY[..., None], 3, axis=2)),
-    ],
-)
-def test_eight_bit_images(encoding, pixels, expected, padding):
-    found = image_from(image(np.ascontiguousarray(pixels), encoding, padding))
-    assert found.dtype == np.uint8 and np.array_equal(found, expected)
-
-
-@pytest.mark.parametrize("big", [False, True])
-def test_sixteen_bit_and_float_images_in_both_byte_orders(big):
-    mono = (np.arange(35, dtype=np.uint16).reshape(5, 7) << 8) + 255
-    assert np.array_equal(image_from(image(mono, "mono16", 2, big))[..., 1], np.arange(35).reshape(5, 7))
-    millimetres = np.array([[0, 1500], [65535, 1]], dtype=np.uint16)
-    depth = image_from(image(millimetres, "16UC1", 4, big))
-    assert depth.dtype == np.float32 and np.allclose(depth, [[0, 1.5], [65.535, 0.001]])
-    metres = np.array([[np.nan, 2.5], [0, 80.0]], dtype=np.float32)
-    assert np.array_equal(image_from(image(metres, "32FC1", 4, big)), metres, equal_nan=True)
-
-
-@pytest.mark.parametrize(
-    "holder", [bytes, bytearray, memoryview, list, lambda b: array.array("B", b), lambda b: np.frombuffer(b, np.uint8)]
-)
-def test_data_may_be_held_by_any_byte_type(holder):
-    assert np.array_equal(image_from(image(RGB, "rgb8", 3, holder=holder)), RGB)
-
-
-@pytest.mark.parametrize(
-    "changes, sentence",
-    [
-        ({"encoding": "yuv9"}, "'yuv9' is not read, expected one of: rgb8"),
-        ({"width": 0}, "0 x 5"),
-        ({"height": 2**31}, "bytes, but step"),
-        ({"step": 20}, "step is 20 bytes, but 7 pixels of rgb8 need 21"),
-        ({"data": b"short"}, "has 5 bytes"),
-        ({"data": "text"}, "no bytes"),
-        ({"data": np.zeros(105, np.int16)}, "int16"),
-    ],
-)
-def test_images_that_cannot_be_read(changes, sentence):
-    msg = image(RGB, "rgb8")
-    with pytest.raises(PayloadError, match=sentence):
-        image_from(SimpleNamespace(**{**vars(msg), **changes}))
-
-
-def compressed(pixels, kind, encoding=None):
-    return SimpleNamespace(header=HEADER, format=encoding or kind, data=cv2.imencode(f".{kind}", pixels)[1].tobytes())
-
-
-def test_compressed_images():
-    assert np.array_equal(compressed_image_from(compressed(RGB[..., ::-1], "png")), RGB)
-    assert np.array_equal(compressed_image_from(compressed(GREY, "png"))[..., 2], GREY)
-    smooth = np.full((16, 16, 3), (200, 120, 30), np.uint8)
-    jpeg = compressed_image_from(compressed(smooth[..., ::-1], "jpeg", "rgb8; jpeg compressed bgr8"))
-    assert np.abs(jpeg.astype(int) - smooth).max() < 4
-    depth = np.array([[0, 1500]], dtype=np.uint16)
-    assert np.allclose(compressed_image_from(compressed(depth, "png", "16UC1; png compressed ")), [[0, 1.5]])
-    assert compressed_image_from(compressed(depth, "png", "mono16; png compressed "))[0, 1].tolist() == [5, 5, 5]
-
-
-@pytest.mark.parametrize(
-    "data, kind, sentence",
-    [(b"", "jpeg", "0 bytes"), (b"no picture", "png", "no JPEG or PNG"), (b"x", "16UC1; compressedDepth", "raw depth")],
-)
-def test_compressed_images_that_cannot_be_read(data, kind, sentence):
-    with pytest.raises(PayloadError, match=sentence):
-        compressed_image_from(SimpleNamespace(format=kind, data=data))
 
 
 CODES = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 8}
