@@ -15,6 +15,7 @@ import torch
 import anyseg_ros
 from anyseg_ros.model.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
+from anyseg_ros.sensors.presets import differences
 from anyseg_training.config import Recipe, load_recipe, save_recipe
 from anyseg_training.data import Normaliser, Pack, PackError, TrainingBatches
 from anyseg_training.evaluate import evaluate, markdown
@@ -56,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         train = commands.add_parser(name, help=text)
         train.add_argument("--pack", type=Path, required=True, help="packed training set")
         train.add_argument("--recipe", type=Path, help="YAML, see config/training")
-        train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="changes to the recipe")
+        train.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="changes to the recipe")
         train.add_argument("--out", type=Path, required=True, help="folder of the run; resumed when it holds a state")
         train.add_argument("--time-budget-minutes", type=float, help="stop (resumable) after this time")
         train.add_argument("--init", type=Path, help="checkpoint to start from (default: fresh weights)")
@@ -123,12 +124,28 @@ def fitting(path: Path, pack: Pack, config: AnySegConfig | None = None) -> AnySe
     Raises:
         PackError: its encodings, normalisation or classes are not the pack's, or it is not of ``config``.
     """
-    model, meta = load_checkpoint(path, pack.index["encoding"])
+    model, meta = load_fitting(path, pack)
     if meta.normalisation != pack.normalisation or meta.classes != pack.index["classes"]:
         raise PackError(f"{path} has other normalisation or classes than {pack.root}; train both from the same pack")
     if config is not None and model.config != config:
         raise PackError(f"{path} is {model.config}, the recipe wants {config}")
     return model
+
+
+def load_fitting(path: Path, pack: Pack) -> tuple[AnySeg, CheckpointMeta]:
+    """A checkpoint, if it was trained on the encoding that the pack was made with.
+
+    Raises:
+        PackError: it was not; the message says what differs.
+    """
+    model, meta = load_checkpoint(path)
+    if meta.encoding != pack.index["encoding"]:
+        raise PackError(
+            f"{path} was trained on another encoding than {pack.root} was made with: "
+            f"{differences(meta.encoding_parameters, pack.index['encoding_parameters'])}; train and score with packs of "
+            "one encoding"
+        )
+    return model, meta
 
 
 def describe(model: AnySeg, pack: Pack, recipe: Recipe, role: str, step: int) -> CheckpointMeta:
@@ -145,13 +162,14 @@ def describe(model: AnySeg, pack: Pack, recipe: Recipe, role: str, step: int) ->
     return CheckpointMeta(
         asdict(model.config), pack.index["classes"], pack.index["palette"], pack.modalities, pack.index["encoding"],
         pack.normalisation, list(pack.grid), training, anyseg_ros.__version__,
+        encoding_parameters=pack.index["encoding_parameters"],
     )  # fmt: skip
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """``anyseg-train evaluate``."""
     pack = Pack(args.pack)
-    model, meta = load_checkpoint(args.checkpoint, pack.index["encoding"])
+    model, meta = load_fitting(args.checkpoint, pack)
     normaliser = Normaliser(pack.modalities, meta.normalisation)
     result = evaluate(model, pack, normaliser, np.asarray(Pack(args.train_pack).prior))
     args.out.parent.mkdir(parents=True, exist_ok=True)
