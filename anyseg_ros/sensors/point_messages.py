@@ -12,12 +12,14 @@ from anyseg_ros.types import Events, Points
 
 # sensor_msgs/PointField datatype codes.
 DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
-INTENSITY_NAMES = ("intensity", "i", "reflectivity")
-RING_NAMES = ("ring", "channel")
-# velodyne (f4 s, relative), ouster (u4 ns), hesai and robosense (f8 s, absolute), nebula (u4 ns).
+# Where a cloud has both (Ouster), reflectivity is calibrated like the intensity of other makes; intensity is a count of
+# photons, which falls with the range.
+INTENSITY_NAMES = ("reflectivity", "intensity", "i")
+RING_NAMES = ("ring", "channel", "line")
+# Relative to the stamp: velodyne (f4 s; the stamp is that of the last packet, so that times are negative), ouster and
+# nebula (u4 ns; the stamp is the start). Absolute: hesai and robosense (f8 s), livox (f8 ns).
 TIME_NAMES = ("t", "time", "timestamp", "time_stamp")
-ABSOLUTE_FROM_S = 1e8  # a float time above this (3 years) is counted from 1970, not from the stamp
-NANOSECONDS_FROM = 1e17  # and one above this is in nanoseconds (livox)
+LONGEST_SWEEP_S = 1.0  # float times up to this are relative, whatever the stamp
 LARGEST = 4e18  # of a float read as an integer, so that a stamp can be added in 64 bits
 
 
@@ -25,8 +27,7 @@ def points_from(msg: Any) -> Points:
     """The points of a sensor_msgs/PointCloud2; organised clouds are flattened row by row, NaN points stay.
 
     Returns:
-        ``Points``; intensity 0 where the cloud has none; times relative to the header's stamp: integers are taken
-        as nanoseconds, floats as seconds, large floats as absolute.
+        ``Points``, row by row; intensity 0 where the cloud has none; times relative to the header's stamp.
 
     Raises:
         PayloadError: x, y or z is missing, or the sizes do not fit together.
@@ -126,14 +127,23 @@ def _as_integer(values: np.ndarray, dtype) -> np.ndarray:
 
 
 def _relative_ns(values: np.ndarray, header: Any) -> np.ndarray:
-    """Point times as int64 nanoseconds after the header's stamp."""
+    """Point times as int64 nanoseconds after the header's stamp.
+
+    Integers count nanoseconds from the stamp. Floats count seconds from it, or seconds or nanoseconds on the stamp's
+    own clock: whichever puts the last point nearest to the stamp. So sensors that count from power-on are read, too.
+    """
     if values.dtype.kind != "f":
         return values.astype(np.int64)
-    seconds = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    largest = float(seconds.max(initial=0.0))
-    if largest >= NANOSECONDS_FROM:
-        return _as_integer(seconds, np.int64) - stamp_ns(header)
-    if largest >= ABSOLUTE_FROM_S:
-        seconds = seconds - int(header.stamp.sec)
-        return _as_integer(np.round(seconds * 1e9), np.int64) - int(header.stamp.nanosec)
-    return _as_integer(np.round(seconds * 1e9), np.int64)
+    times = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    last, stamp_s = float(times.max(initial=0.0)), stamp_ns(header) * 1e-9
+    distances = (last, abs(last - stamp_s), abs(last * 1e-9 - stamp_s))
+    if last <= LONGEST_SWEEP_S or distances[0] <= min(distances):
+        return _nanoseconds(times)
+    if distances[1] <= distances[2]:
+        return _nanoseconds(times - int(header.stamp.sec)) - int(header.stamp.nanosec)
+    return _as_integer(times, np.int64) - stamp_ns(header)
+
+
+def _nanoseconds(seconds: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return _as_integer(np.round(seconds * 1e9), np.int64)
