@@ -43,7 +43,7 @@ def calibrated(rig: Rig, reader: BagReader) -> tuple[Rig, list[str]]:
 def _with_model(sensor: Sensor, topic: str, info: Any, notes: list[str]) -> Sensor:
     """The sensor with the intrinsics of a CameraInfo; with its own where that is no calibration."""
     try:
-        model = CameraModel.from_camera_info(info)
+        model = CameraModel.from_camera_info(info, rectified=sensor.model is not None and sensor.model.rectified)
     except CalibrationError as error:
         notes.append(f"{sensor.name}: {topic} is not used, the rig file's intrinsics are: {error}")
         return sensor

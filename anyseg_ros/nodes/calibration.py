@@ -38,8 +38,9 @@ class CalibrationKeeper:
         Raises:
             CalibrationError: the message is no calibration.
         """
-        model = CameraModel.from_camera_info(msg)
-        if _same_model(model, self.rig.sensor(sensor).model):
+        known = self.rig.sensor(sensor).model
+        model = CameraModel.from_camera_info(msg, rectified=known is not None and known.rectified)
+        if _same_model(model, known):
             return False
         self.rig = self.rig.replace_calibration(sensor, model=model)
         return True
@@ -103,4 +104,5 @@ def _same_model(a: CameraModel, b: CameraModel | None) -> bool:
     # Missing distortion and all-zero coefficients are the same lens.
     lens_a, lens_b = (m.distortion if any(m.D) else "none" for m in (a, b))
     d_a, d_b = (m.D if any(m.D) else () for m in (a, b))
-    return lens_a == lens_b and d_a == d_b and np.allclose(a.K, b.K, rtol=0.0, atol=_INTRINSICS_TOLERANCE)
+    same_lens = lens_a == lens_b and d_a == d_b and np.allclose(a.R, b.R, rtol=0.0, atol=_POSE_TOLERANCE)
+    return same_lens and np.allclose(a.K, b.K, rtol=0.0, atol=_INTRINSICS_TOLERANCE)

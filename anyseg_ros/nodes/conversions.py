@@ -87,7 +87,7 @@ def labels_from(msg: Image) -> np.ndarray:
 
 
 def camera_info(model: CameraModel, head: Header) -> CameraInfo:
-    """The CameraInfo of a raw image: R is the identity, P repeats K (nothing is rectified)."""
+    """The CameraInfo of an image: P repeats K, for what is raw stays so; of a rectified image, both describe it."""
     k = [float(v) for v in model.K.reshape(-1)]
     # sensor_msgs/distortion_models has no "none": an ideal camera is plumb_bob with zeros.
     name, d = ("plumb_bob", (0.0,) * 5) if model.distortion == "none" else (model.distortion, model.D)
@@ -98,7 +98,7 @@ def camera_info(model: CameraModel, head: Header) -> CameraInfo:
         distortion_model=name,
         d=[float(v) for v in d],
         k=k,
-        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        r=[float(v) for v in model.R.reshape(-1)],
         p=[*k[0:3], 0.0, *k[3:6], 0.0, *k[6:9], 0.0],
     )
 

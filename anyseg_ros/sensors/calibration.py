@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from anyseg_ros.sensors.camera_info import CalibrationError, camera_info_values, windowed
 from anyseg_ros.sensors.lens import lens_parameters
 from anyseg_ros.sensors.projection import project_points, unproject_pixels
 
@@ -22,22 +23,22 @@ COEFFICIENT_COUNTS = {"none": (0,), "plumb_bob": (4, 5), "rational_polynomial": 
 FIT_MODES = ("letterbox", "crop", "stretch")
 
 
-class CalibrationError(ValueError):
-    """A calibration that cannot be used; the message says what was found and what was expected."""
-
-
 @dataclass(frozen=True, eq=False)
 class CameraModel:
-    """A raw (distorted) image of ``width`` x ``height`` pixels.
+    """An image of ``width`` x ``height`` pixels: raw (distorted), or rectified.
 
     Attributes:
         width, height: image size in pixels.
-        K: float64 [3,3], fx 0 cx / 0 fy cy / 0 0 1.
+        K: float64 [3,3], fx 0 cx / 0 fy cy / 0 0 1; of a rectified image the left part of P.
         distortion: none, plumb_bob, rational_polynomial or equidistant (the names of sensor_msgs/CameraInfo).
         D: its coefficients: 4 or 5, 8, or 4.
+        rectified: whether the image is rectified.
+        R: float64 [3,3], of a rectified image: takes a vector of the camera's optical frame into the frame in which
+            the image is a pinhole's; the identity but for stereo cameras. Points and rays here are always in the
+            optical frame.
 
     Raises:
-        CalibrationError: a size, K or D that no camera has.
+        CalibrationError: a size, K, D or R that no camera has.
     """
 
     width: int
@@ -45,12 +46,18 @@ class CameraModel:
     K: np.ndarray
     distortion: str = "none"
     D: tuple[float, ...] = ()
+    rectified: bool = False
+    R: np.ndarray = field(default_factory=lambda: np.eye(3))
 
     def __post_init__(self) -> None:
         K = np.asarray(self.K, dtype=np.float64)
         if K.size != 9:
             raise CalibrationError(f"K has {K.size} numbers, expected 9 (3x3, row by row)")
         object.__setattr__(self, "K", K.reshape(3, 3).copy())
+        R = np.asarray(self.R, dtype=np.float64)
+        if R.size != 9:
+            raise CalibrationError(f"R has {R.size} numbers, expected 9 (3x3, row by row)")
+        object.__setattr__(self, "R", R.reshape(3, 3).copy())
         object.__setattr__(self, "D", tuple(float(d) for d in self.D))
         object.__setattr__(self, "width", int(self.width))
         object.__setattr__(self, "height", int(self.height))
@@ -77,6 +84,12 @@ class CameraModel:
             raise CalibrationError(f"{self.distortion} has {len(self.D)} coefficients, expected {expected}")
         if not all(math.isfinite(d) for d in self.D):
             raise CalibrationError(f"distortion coefficients {self.D} are not all finite")
+        if self.rectified and self.distortion != "none":
+            raise CalibrationError(f"the image is said to be rectified, but has the distortion '{self.distortion}'")
+        if not np.all(np.abs(self.R @ self.R.T - np.eye(3)) < 1e-3) or not np.linalg.det(self.R) > 0:
+            raise CalibrationError(f"R is no rotation: {self.R.tolist()}")
+        if not self.rectified and not np.array_equal(self.R, np.eye(3)):
+            raise CalibrationError("R turns rectified images only, and the image is not said to be rectified")
 
     @cached_property
     def lens(self) -> tuple[int, np.ndarray, float]:
@@ -89,23 +102,24 @@ class CameraModel:
         return np.array([self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2]])
 
     def project(self, xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Project points of the optical frame (x right, y down, z forward; metres) into the raw image.
+        """Project points of the optical frame (x right, y down, z forward; metres) into the image.
 
         Args:
             xyz: [N,3].
 
         Returns:
-            uv float64 [N,2] in pixels (NaN where not valid), and valid bool [N]: finite, z > 0.1 m and inside
+            uv float64 [N,2] in pixels (NaN where not valid), and valid bool [N]: finite, depth over 0.1 m and inside
             the angle up to which the distortion polynomial grows. Image bounds are not applied.
         """
-        points = np.ascontiguousarray(np.asarray(xyz, dtype=np.float64).reshape(-1, 3))
+        points = np.asarray(xyz, dtype=np.float64).reshape(-1, 3)
+        points = np.ascontiguousarray(points @ self.R.T if self.rectified else points)
         uv = np.empty((len(points), 2))
         valid = np.empty(len(points), dtype=np.bool_)
         project_points(points, self.intrinsics, *self.lens, Z_MIN_M, uv, valid)
         return uv, valid
 
     def rays(self, uv: np.ndarray) -> np.ndarray:
-        """Viewing rays (x/z, y/z, 1) of raw pixel positions; NaN where the lens model has no ray.
+        """Viewing rays of pixel positions, as long as makes their depth in the image 1; NaN where the lens has none.
 
         Args:
             uv: [N,2] pixel positions, OpenCV's convention.
@@ -116,7 +130,7 @@ class CameraModel:
         pixels = np.ascontiguousarray(np.asarray(uv, dtype=np.float64).reshape(-1, 2))
         rays = np.empty((len(pixels), 3))
         unproject_pixels(pixels, self.intrinsics, *self.lens, rays)
-        return rays
+        return rays @ self.R if self.rectified else rays
 
     def pixel_rays(self) -> np.ndarray:
         """Rays of all pixel centres, row by row: float64 [H*W,3]."""
@@ -132,59 +146,25 @@ class CameraModel:
         return cls(width, height, np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]))
 
     @classmethod
-    def from_camera_info(cls, msg: Any) -> CameraModel:
-        """The raw camera of a sensor_msgs/CameraInfo, as the image that comes with it has its pixels.
+    def from_camera_info(cls, msg: Any, rectified: bool = False) -> CameraModel:
+        """The camera of the image that comes with a sensor_msgs/CameraInfo, with its region of interest and binning.
 
-        The message is read by its fields, so that rclpy's and rosbags' classes both do. A region of interest and
-        binning are applied as sensor_msgs/CameraInfo defines them (ROI first, in full-resolution pixels), with
-        exact half-pixel terms.
+        Args:
+            msg: read by its fields, so that rclpy's and rosbags' classes both do.
+            rectified: the image is image_rect (P and R describe it), not image_raw (K and D do).
 
         Raises:
-            CalibrationError: the camera is uncalibrated (K[0] is 0), has no size, or its model is unknown.
+            CalibrationError: the camera is uncalibrated (K[0], or P[0] for a rectified image, is 0), has no size, or
+                its model is unknown.
         """
-        K = np.asarray(msg.k, dtype=np.float64)
-        if K.size != 9 or K[0] == 0:
-            raise CalibrationError(
-                "CameraInfo has K[0] = 0: the camera is not calibrated; calibrate it or use a rig file"
-            )
-        D = tuple(float(d) for d in msg.d)
-        model = str(msg.distortion_model).strip().lower()
-        model = {"fisheye": "equidistant", "radtan": "plumb_bob"}.get(model, model)
-        if not any(D) and model in ("", "none", "plumb_bob", "rational_polynomial"):
-            model, D = "none", ()
-        if model == "rational_polynomial" and len(D) > 8 and not any(D[8:]):
-            D = D[:8]
-        if model == "plumb_bob" and len(D) > 5 and not any(D[5:]):
-            D = D[:5]
-        camera = cls(int(msg.width), int(msg.height), K.reshape(3, 3), model, D)
-        return _with_roi_and_binning(camera, msg)
-
-
-def _with_roi_and_binning(camera: CameraModel, msg: Any) -> CameraModel:
-    """The camera of the sub-image that ``roi`` and ``binning_x/y`` of a CameraInfo select."""
-    roi = getattr(msg, "roi", None)
-    left, top, width, height = 0, 0, camera.width, camera.height
-    if roi is not None and roi.width > 0 and roi.height > 0:
-        left, top, width, height = int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)
-    bin_x = max(1, int(getattr(msg, "binning_x", 0)))
-    bin_y = max(1, int(getattr(msg, "binning_y", 0)))
-    if (left, top, width, height, bin_x, bin_y) == (0, 0, camera.width, camera.height, 1, 1):
-        return camera
-    return camera_window(
-        camera, (width // bin_x, height // bin_y), (1 / bin_x, 1 / bin_y), (-left / bin_x, -top / bin_y)
-    )
+        return cls(**camera_info_values(msg, rectified))
 
 
 def camera_window(
     camera: CameraModel, size: tuple[int, int], scale: tuple[float, float], shift: tuple[float, float]
 ) -> CameraModel:
     """The camera of a resized, shifted image: u' = (u + 0.5) * scale - 0.5 + shift, both per axis (x, y)."""
-    K = camera.K.copy()
-    K[0, 0] *= scale[0]
-    K[1, 1] *= scale[1]
-    K[0, 2] = (K[0, 2] + 0.5) * scale[0] - 0.5 + shift[0]
-    K[1, 2] = (K[1, 2] + 0.5) * scale[1] - 0.5 + shift[1]
-    return replace(camera, width=size[0], height=size[1], K=K)
+    return replace(camera, width=size[0], height=size[1], K=windowed(camera.K, scale, shift))
 
 
 @dataclass(frozen=True, eq=False)

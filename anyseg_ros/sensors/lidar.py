@@ -39,18 +39,20 @@ def project_cloud(
     base_from_sensor: np.ndarray,
     intensity_scale: float = 1.0,
     max_range_m: float = 100.0,
+    min_range_m: float = MIN_RANGE_M,
 ) -> Projected:
     """Draw a cloud on the grid; in a pixel the point with the least depth wins, of equal ones the first.
 
     Args:
-        xyz: float32 [N,3] in metres in the sensor's frame; points that are not finite, nearer than 1 m or beyond
-            ``max_range_m`` are left out.
+        xyz: float32 [N,3] in metres in the sensor's frame; points that are not finite, nearer than
+            ``min_range_m`` or beyond ``max_range_m`` are left out.
         intensity: float32 [N] as the driver gives it.
         grid: the grid; points beside the camera image are left out.
         plane_from_sensor: [4,4] into the optical frame of the image plane.
         base_from_sensor: [4,4] into the base frame, for the height.
         intensity_scale: intensity times this is cut to 0..1.
         max_range_m: the far gate.
+        min_range_m: the near gate.
     """
     image = np.zeros((3, grid.height, grid.width), dtype=np.float32)
     pixel_index = np.empty(len(xyz), dtype=np.int32)
@@ -59,9 +61,9 @@ def project_cloud(
         np.require(xyz, np.float32, ["C", "W"]),  # a read-only array would be another kernel to compile
         np.require(intensity, np.float32, ["C", "W"]),
         float(intensity_scale),
-        np.ascontiguousarray(plane_from_sensor[:3], dtype=np.float64),
+        np.ascontiguousarray(grid.camera.R @ plane_from_sensor[:3], dtype=np.float64),
         np.ascontiguousarray(base_from_sensor[2], dtype=np.float64),
-        (MIN_RANGE_M, float(max_range_m), Z_MIN_M),
+        (float(min_range_m), float(max_range_m), Z_MIN_M),
         grid.source_camera.intrinsics,
         *grid.source_camera.lens,
         grid.scale,
