@@ -6,31 +6,29 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from anyseg_ros.engine.engine import Engine
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality
-from anyseg_ros.model.checkpoint import load_checkpoint
+from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint
 from anyseg_ros.resources import share_path
+from anyseg_ros.rig_timing import corrected_ns
 from anyseg_ros.sensors.camera import grid_to_image
-from anyseg_ros.sensors.encode import Encoded, Encoder, RejectedPayload, fingerprint
-from anyseg_ros.sensors.messages import compressed_image_from, image_from, points_from
+from anyseg_ros.sensors.checks import PAYLOAD_ERRORS, FrozenDetector, RejectedPayload
+from anyseg_ros.sensors.encode import Encoded, Encoder
+from anyseg_ros.sensors.messages import converted
+from anyseg_ros.sensors.presets import EncodingError, encoding_of
 from anyseg_ros.sensors.rig import Rig
-from anyseg_ros.sync.timing import SensorTiming, SyncConfig
-from anyseg_ros.types import UNLABELLED, Absence, Events, FrameSet, Measurement, Points, Segmentation
+from anyseg_ros.stack import Stack
+from anyseg_ros.types import UNLABELLED, Absence, FrameSet, Measurement, Segmentation
 
 log = logging.getLogger(__name__)
 
 DEFAULT_WEIGHTS = "weights/anyseg_sim.safetensors"
-FROZEN_AFTER = 3  # as many identical images in a row mean that the camera hangs
-# What broken payloads raise while they are read. A payload is other people's data: it must cost its own
-# sensor only. Anything else (out of memory, a failing device) is no payload's fault and goes up.
-PAYLOAD_ERRORS = (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError, cv2.error)
 
 
 def default_checkpoint() -> Path:
@@ -40,116 +38,6 @@ def default_checkpoint() -> Path:
         FileNotFoundError: it is not installed.
     """
     return share_path(DEFAULT_WEIGHTS)
-
-
-def timings_from_rig(rig: Rig) -> SyncConfig:
-    """The synchroniser's configuration: one timing per sensor, in the rig's order of preference."""
-    return SyncConfig(
-        sensors=tuple(
-            SensorTiming(
-                name=s.name,
-                modality=s.modality,
-                period_ns=s.period_ns,
-                offset_ns=s.offset_ns,
-                tolerance_ns=s.tolerance_ns,
-                stale_ns=s.stale_ns,
-                lost_ns=s.lost_ns,
-                window_ns=s.window_ns,
-                required=s.required,
-                enabled=s.enabled,
-            )
-            for s in rig.sensors
-        )
-    )
-
-
-def corrected_ns(rig: Rig, frame_set: FrameSet) -> int:
-    """The time of a frame set on the rig's common clock.
-
-    It is the reference's stamp less its clock offset. An event reference is answered at multiples of its output
-    period, which count on the common clock already.
-    """
-    reference = rig.sensor(frame_set.reference)
-    return frame_set.stamp_ns if reference.modality is Modality.EVENT else frame_set.stamp_ns - reference.offset_ns
-
-
-@dataclass(frozen=True)
-class Stack:
-    """What is left of a frame set after encoding.
-
-    Attributes:
-        images: float32 [M,3,H,W], normalised; M sensors are present, none is zero-filled.
-        sensors: names, in the order of ``images``.
-        modalities: the modality of each.
-        absent: by sensor name: the synchroniser's reasons and the payload checks' together.
-        pixel_index: by lidar name, int32 [N]: flat grid pixel of each point, -1 outside the grid.
-        raw: by sensor name, float32 [3,H,W] as encoded, before normalisation (for pictures).
-        problems: by sensor name, a sentence for each payload that was turned down.
-        encode_ns: wall time spent.
-    """
-
-    images: np.ndarray
-    sensors: tuple[str, ...]
-    modalities: tuple[Modality, ...]
-    absent: dict[str, Absence]
-    pixel_index: dict[str, np.ndarray] = field(default_factory=dict)
-    raw: dict[str, np.ndarray] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    encode_ns: int = 0
-
-
-class FrozenDetector:
-    """Notices a camera that repeats one image.
-
-    The same measurement may serve as a partner several times, so repetition counts per stamp.
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[int, np.ndarray, int]] = {}
-
-    def __call__(self, sensor: str, stamp_ns: int, image: np.ndarray) -> bool:
-        """True from the third identical image in a row on.
-
-        Args:
-            sensor: name of the sensor.
-            stamp_ns: stamp of the image.
-            image: pixels, compared in full.
-        """
-        before = self._last.get(sensor)
-        if before is None:
-            repeats = 1
-        elif before[0] == stamp_ns:
-            repeats = before[2]
-        else:
-            last = before[1]
-            # A few rows settle it for a camera that is alive; only a suspect is compared in full.
-            same = np.array_equal(last[::16], image[::16]) and np.array_equal(last, image)
-            repeats = before[2] + 1 if same else 1
-        self._last[sensor] = (stamp_ns, image, repeats)
-        return repeats >= FROZEN_AFTER
-
-    def reset(self, sensor: str | None = None) -> None:
-        """Forgets a sensor, or every one (None), as after a jump of the clock."""
-        for name in list(self._last) if sensor is None else [sensor]:
-            self._last.pop(name, None)
-
-
-def converted(measurement: Measurement) -> Measurement:
-    """The measurement with its payload read from the message that it may still be.
-
-    Raises:
-        ValueError: the message is malformed or of an encoding that is not understood.
-        TypeError: an event payload is not ``Events`` (its decoder has state and runs before this).
-    """
-    payload = measurement.payload
-    if isinstance(payload, (np.ndarray, Points, Events)):
-        return measurement
-    if measurement.modality is Modality.EVENT:
-        raise TypeError(f"events of '{measurement.sensor}' came as {type(payload).__name__}, expected Events")
-    if measurement.modality is Modality.LIDAR:
-        return replace(measurement, payload=points_from(payload))
-    compressed = hasattr(payload, "format") and not hasattr(payload, "encoding")
-    return replace(measurement, payload=compressed_image_from(payload) if compressed else image_from(payload))
 
 
 class Pipeline:
@@ -163,10 +51,11 @@ class Pipeline:
 
     Attributes:
         counters: ``answered``, ``nothing_left`` and ``turned_down:<sensor>``.
+        encoding: what payloads become: that of the checkpoint.
         unknown: names of sensors whose modality the checkpoint does not know; they count as disabled.
 
     Raises:
-        CheckpointError: the file is no checkpoint, or was trained on other encodings than these.
+        CheckpointError: the file is no checkpoint, or was trained on an encoding that this code does not make.
     """
 
     def __init__(
@@ -177,7 +66,11 @@ class Pipeline:
         threads: int | None = None,
     ):
         path = Path(checkpoint_path) if checkpoint_path is not None else default_checkpoint()
-        model, self.meta = load_checkpoint(path, encoding=fingerprint())
+        model, self.meta = load_checkpoint(path)
+        try:
+            self.encoding = encoding_of(self.meta.encoding, self.meta.encoding_parameters, str(path))
+        except EncodingError as error:
+            raise CheckpointError(str(error)) from error
         self.engine = Engine(model, self.meta, device=device, threads=threads)
         self.recalibrate(rig)
         self.labels = LabelSet(tuple(self.meta.classes), tuple((r, g, b) for r, g, b in self.meta.palette))
@@ -191,7 +84,8 @@ class Pipeline:
 
     def recalibrate(self, rig: Rig) -> None:
         """Uses another calibration of the same sensors from now on. The network stays, for a pose may change often."""
-        self.encoder = Encoder(rig, *self.meta.grid)
+        height, width = self.meta.grid
+        self.encoder = Encoder(rig, height, width, self.encoding)
         self.rig = rig
         self.grid = self.encoder.grid
         self.frame_id = rig.sensor(rig.image_plane).frame_id
@@ -234,12 +128,8 @@ class Pipeline:
     def _encode_one(self, measurement: Measurement, frame_set: FrameSet) -> Encoded:
         """Encodes one payload; raises ``RejectedPayload`` or one of ``PAYLOAD_ERRORS``."""
         measurement = converted(measurement)
-        if isinstance(measurement.payload, np.ndarray) and self._frozen(
-            measurement.sensor, measurement.stamp_ns, measurement.payload
-        ):
-            raise RejectedPayload(
-                Absence.FROZEN, f"'{measurement.sensor}' sent the same image {FROZEN_AFTER} times or more"
-            )
+        if isinstance(measurement.payload, np.ndarray):
+            self._frozen(measurement.sensor, measurement.stamp_ns, measurement.payload)
         return self.encoder(measurement, corrected_ns(self.rig, frame_set))
 
     def _note(self, problems: dict[str, str]) -> None:

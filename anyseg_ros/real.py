@@ -18,7 +18,8 @@ from anyseg_ros.bags.road_frame import load_road, points_in_picture
 from anyseg_ros.modality import Modality, parse_subset
 from anyseg_ros.painting import FAR_M, colour, overlay, range_colours, show_encoded
 from anyseg_ros.panels import Tile, panel, save_png, text
-from anyseg_ros.pipeline import Pipeline, timings_from_rig
+from anyseg_ros.pipeline import Pipeline
+from anyseg_ros.rig_timing import timings_from_rig
 from anyseg_ros.sensors.calibration import CameraModel
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.sync.synchronizer import Synchronizer
@@ -144,7 +145,7 @@ def run_events(bag: Path, out: Path, checkpoint: Path | None) -> dict[str, Any]:
     pipeline = Pipeline(rig, checkpoint)
     rows, answered = [], 0
     with BagReader(bag) as reader:
-        for answer in answers(reader, pipeline, Synchronizer(timings_from_rig(rig))):
+        for answer in answers(reader, pipeline, Synchronizer(timings_from_rig(rig, pipeline.encoding))):
             if answer.segmentation is None:
                 continue
             answered += 1

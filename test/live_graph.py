@@ -20,8 +20,8 @@ from anyseg_ros.modality import Modality
 from anyseg_ros.model.checkpoint import CheckpointMeta, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 from anyseg_ros.sensors.calibration import CameraModel
-from anyseg_ros.sensors.encode import fingerprint
 from anyseg_ros.sensors.poses import pose_matrix
+from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.sensors.rig import Rig, Sensor, save_rig
 from anyseg_ros.types import Events, Points
 
@@ -52,7 +52,8 @@ def write_checkpoint(path):
         classes=list(CITYSCAPES.names),
         palette=[list(rgb) for rgb in CITYSCAPES.palette],
         modalities=["camera", "event", "lidar"],
-        encoding=fingerprint(),
+        encoding=DEFAULT.fingerprint,
+        encoding_parameters=DEFAULT.parameters(),
         normalisation={m: {"mean": [0.3] * 3, "std": [0.3] * 3} for m in ("camera", "event", "lidar")},
         grid=list(GRID),
         miou=MIOU,

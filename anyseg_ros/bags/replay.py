@@ -11,8 +11,9 @@ import numpy as np
 from anyseg_ros.bags.drops import Drop
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
-from anyseg_ros.pipeline import Pipeline, Stack
+from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.sensors.messages import stamp_ns
+from anyseg_ros.stack import Stack
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import FrameSet, Measurement, Segmentation
 

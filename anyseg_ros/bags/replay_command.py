@@ -23,9 +23,11 @@ from anyseg_ros.bags.report import Tally, table
 from anyseg_ros.bags.writer import BagWriter, prepare_bag_path
 from anyseg_ros.painting import colour, overlay, show_encoded
 from anyseg_ros.panels import Tile, panel, save_png
-from anyseg_ros.pipeline import Pipeline, Stack, corrected_ns, timings_from_rig
+from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.resources import share_path
+from anyseg_ros.rig_timing import corrected_ns, timings_from_rig
 from anyseg_ros.sensors.rig import load_rig
+from anyseg_ros.stack import Stack
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import Absence, Segmentation
 
@@ -68,7 +70,7 @@ def replay(
         pipeline = Pipeline(rig, checkpoint, device=device)
         prepare_bag_path(out / BAG_NAME, force)
         out.mkdir(parents=True, exist_ok=True)
-        synchronizer = Synchronizer(timings_from_rig(rig))
+        synchronizer = Synchronizer(timings_from_rig(rig, pipeline.encoding))
         begin = time.perf_counter()
         with BagWriter(out / BAG_NAME) as writer:
             recorder = Recorder(reader, pipeline, writer, out)

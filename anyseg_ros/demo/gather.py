@@ -24,6 +24,7 @@ from anyseg_ros.demo.plan import Cut
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality, parse_subset
 from anyseg_ros.sensors.messages import image_from, points_from
+from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.types import Measurement
 
@@ -33,7 +34,7 @@ SIZE = (416, 234)  # width, height of the pictures
 def rules_from_rig(rig: Rig) -> list[SensorRule]:
     """What the judge has to know about the sensors of a rig."""
     return [
-        SensorRule(s.name, s.modality, s.period_ns, s.offset_ns, s.tolerance_ns, s.stale_ns, s.window_ns)
+        SensorRule(s.name, s.modality, s.period_ns, s.offset_ns, s.tolerance_ns, s.stale_ns, DEFAULT.event.window_ns)
         for s in rig.sensors
     ]
 
@@ -148,7 +149,7 @@ class Painter:
         if not self._events:
             return pictures.blank(SIZE)
         newest = self._events[-1]
-        after = newest.stamp_ns - self._rig.sensor(newest.sensor).window_ns
+        after = newest.stamp_ns - DEFAULT.event.window_ns
         parts = [m.payload.between(after, newest.stamp_ns) for m in self._events]
         return pictures.paint_events(parts, SIZE)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.replay import answers
-from anyseg_ros.pipeline import Pipeline, timings_from_rig
+from anyseg_ros.pipeline import Pipeline
+from anyseg_ros.rig_timing import timings_from_rig
 from anyseg_ros.sensors.rig import load_rig
 from anyseg_ros.sync.synchronizer import Synchronizer
 
@@ -34,7 +35,7 @@ def measure(bag: Path, rig_path: Path, checkpoint: Path | None, device: str) -> 
     rig = load_rig(rig_path)
     pipeline = Pipeline(rig, checkpoint, device=device)
     with BagReader(bag) as reader:
-        stream = answers(reader, pipeline, Synchronizer(timings_from_rig(rig)))
+        stream = answers(reader, pipeline, Synchronizer(timings_from_rig(rig, pipeline.encoding)))
         if len(list(itertools.islice(stream, WARM_UP))) < WARM_UP:
             raise ValueError(f"{bag} gave fewer than {WARM_UP} frames; simulate a longer drive")
         began = time.perf_counter()

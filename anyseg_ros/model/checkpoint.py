@@ -19,7 +19,7 @@ from torch import Tensor
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
 METADATA_KEY = "anyseg"
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointError(ValueError):
@@ -35,12 +35,13 @@ class CheckpointMeta:
         classes: class names; the index is the class id.
         palette: RGB colour per class.
         modalities: names of the modalities it was trained on.
-        encoding: fingerprint of the sensor encodings that its input must come from.
+        encoding: fingerprint of the sensor encoding that its input must come from.
         normalisation: modality name -> {"mean": [3], "std": [3]} of the raw encoding's channels.
         grid: [height, width] of the network's grid in pixels.
         training: what it was trained on and how.
         code_version: version of the package that wrote it.
         miou: subset name -> mIoU in percent on the validation split.
+        encoding_parameters: what the encoding of that fingerprint is, so that a mismatch can be named.
     """
 
     architecture: dict
@@ -53,6 +54,7 @@ class CheckpointMeta:
     training: dict = field(default_factory=dict)
     code_version: str = ""
     miou: dict[str, float] = field(default_factory=dict)
+    encoding_parameters: dict = field(default_factory=dict)
 
 
 def save_checkpoint(path: str | Path, model: AnySeg, meta: CheckpointMeta, half: bool = False) -> None:
@@ -111,24 +113,14 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
         ) from error
 
 
-def load_checkpoint(path: str | Path, encoding: str | None = None) -> tuple[AnySeg, CheckpointMeta]:
-    """Read a checkpoint into a float32 model in evaluation mode.
-
-    Args:
-        path: the file.
-        encoding: fingerprint of the encodings at hand; None to not compare.
+def load_checkpoint(path: str | Path) -> tuple[AnySeg, CheckpointMeta]:
+    """Read a checkpoint into a float32 model in evaluation mode. Its encoding is for the caller to compare.
 
     Raises:
-        CheckpointError: the file is not a checkpoint of ours, its tensors do not fit its architecture, or it was
-            trained on other encodings.
+        CheckpointError: the file is not a checkpoint of ours, or its tensors do not fit its architecture.
     """
     tensors, header = read_safetensors(path)
     meta = parse_meta(path, header)
-    if encoding is not None and meta.encoding != encoding:
-        raise CheckpointError(
-            f"{path} was trained on sensor encodings {meta.encoding or '(none)'}, this code makes {encoding}; "
-            "use the checkpoint that came with this version, or train again"
-        )
     try:
         model = AnySeg(AnySegConfig(**meta.architecture))
     except (TypeError, ValueError) as error:

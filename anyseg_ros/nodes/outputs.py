@@ -16,8 +16,10 @@ from anyseg_ros import painting
 from anyseg_ros.modality import Modality
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.parameters import SegmentorParameters
-from anyseg_ros.pipeline import Pipeline, Stack, converted
+from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.sensors.camera import grid_to_image
+from anyseg_ros.sensors.messages import converted
+from anyseg_ros.stack import Stack
 from anyseg_ros.types import FrameSet, Segmentation
 
 LABEL_INFO = "vision_msgs/msg/LabelInfo"

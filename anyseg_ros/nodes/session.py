@@ -22,8 +22,9 @@ from anyseg_ros.nodes.inputs import Inputs
 from anyseg_ros.nodes.parameters import SegmentorParameters
 from anyseg_ros.nodes.sync_loop import MS, TICK_NS, SyncLoop
 from anyseg_ros.nodes.worker import Worker
-from anyseg_ros.pipeline import PAYLOAD_ERRORS, timings_from_rig
+from anyseg_ros.rig_timing import timings_from_rig
 from anyseg_ros.sensors.calibration import CalibrationError
+from anyseg_ros.sensors.checks import PAYLOAD_ERRORS
 from anyseg_ros.sensors.rig import Sensor
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import FrameSet
@@ -61,7 +62,9 @@ class Session:
         self._processor = processor
         self._clock = clock
         self._episodes = episodes
-        config = replace(timings_from_rig(keeper.rig), max_wait_ns=settings.max_wait_ms * MS)
+        config = replace(
+            timings_from_rig(keeper.rig, processor.pipeline.encoding), max_wait_ns=settings.max_wait_ms * MS
+        )
         self._worker: Worker[FrameSet] = Worker(processor, self._on_worker_error, settings.max_queue_ms * MS)
         self._loop = SyncLoop(Synchronizer(config), keeper.rig, self._worker.submit)
         self._inputs = Inputs(node, keeper.rig, settings, self._on_message, self._on_camera_info)

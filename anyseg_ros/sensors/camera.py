@@ -29,9 +29,7 @@ def rotation_maps(model: CameraModel, grid: Grid, plane_from_sensor: np.ndarray)
     return np.ascontiguousarray(maps[..., 0]), np.ascontiguousarray(maps[..., 1])
 
 
-def camera_to_planes(
-    image: np.ndarray, grid: Grid, maps: tuple[np.ndarray, np.ndarray] | None = None
-) -> tuple[np.ndarray, float]:
+def camera_to_planes(image: np.ndarray, grid: Grid, maps: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
     """A raw image on the grid.
 
     Args:
@@ -40,8 +38,7 @@ def camera_to_planes(
         maps: of ``rotation_maps``, for a camera that is not the image plane.
 
     Returns:
-        float32 [3,H,W] RGB 0..1, 0 outside the content; and the largest standard deviation among the three
-        channels, in grey levels (near 0 for an image that is black, saturated or of one colour).
+        float32 [3,H,W] RGB 0..1, 0 outside the content.
     """
     _, _, height, width = grid.content
     if maps is not None:
@@ -49,8 +46,8 @@ def camera_to_planes(
     else:
         inner = _resized(_inside(image, grid.source), height, width)
     planes = np.zeros((3, grid.height, grid.width), dtype=np.float32)
-    variance = _to_planes(np.require(inner, np.uint8, ["C", "W"]), _UNIT, grid.content, planes)
-    return planes, float(np.sqrt(max(variance, 0.0)))
+    _to_planes(np.require(inner, np.uint8, ["C", "W"]), _UNIT, grid.content, planes)
+    return planes
 
 
 def grid_to_image(on_grid: np.ndarray, grid: Grid, fill: int) -> np.ndarray:
@@ -82,19 +79,10 @@ def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def _to_planes(inner, unit, content, planes):
     top, left, height, width = content
-    count = height * width
-    largest = 0.0
     for channel in range(3):
-        total, squares = np.int64(0), np.int64(0)
         for row in range(height):
             for column in range(width):
-                value = np.int64(inner[row, column, channel])
-                planes[channel, top + row, left + column] = unit[value]
-                total += value
-                squares += value * value
-        mean = total / count
-        largest = max(largest, squares / count - mean * mean)
-    return largest
+                planes[channel, top + row, left + column] = unit[inner[row, column, channel]]

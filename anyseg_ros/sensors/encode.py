@@ -3,36 +3,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from anyseg_ros.modality import Modality
-from anyseg_ros.sensors.calibration import Z_MIN_M, CameraModel, Grid
-from anyseg_ros.sensors.camera import camera_to_planes, rotation_maps
+from anyseg_ros.sensors.calibration import CameraModel, Grid
+from anyseg_ros.sensors.checks import RejectedPayload, check_cloud, check_image
 from anyseg_ros.sensors.depth import depth_to_points
-from anyseg_ros.sensors.event_warp import event_lookup
-from anyseg_ros.sensors.events import SATURATION, accumulate
 from anyseg_ros.sensors.evt3 import Evt3Decoder, encode_evt3
-from anyseg_ros.sensors.lidar import MIN_RANGE_M, densify, project_cloud
+from anyseg_ros.sensors.grid_images import GridImages
 from anyseg_ros.sensors.poses import BODY_FROM_OPTICAL
-from anyseg_ros.sensors.rig import Rig, Sensor
+from anyseg_ros.sensors.presets import DEFAULT, Encoding
+from anyseg_ros.sensors.rig import Rig, Sensor, optical_model
 from anyseg_ros.types import Absence, Events, Measurement, Points
-
-ENCODING_VERSION = "v1"
-MIN_POINTS_IN_VIEW = 20
-MIN_GREY_STD = 1.0
-
-
-class RejectedPayload(ValueError):
-    """A payload that must not reach the network; ``absence`` is the reason, the message says what was found."""
-
-    def __init__(self, absence: Absence, message: str):
-        super().__init__(message)
-        self.absence = absence
 
 
 @dataclass(frozen=True)
@@ -49,18 +34,19 @@ class Encoded:
 
 
 class Encoder:
-    """Encodes the measurements of a rig onto the grid; keeps the lookup tables of each sensor.
+    """Encodes the measurements of a rig onto the grid; checks them on the way.
 
     Attributes:
         grid: the network's grid and the camera image's place on it.
+        encoding: what the payloads become.
     """
 
-    def __init__(self, rig: Rig, grid_height: int, grid_width: int):
+    def __init__(self, rig: Rig, grid_height: int, grid_width: int, encoding: Encoding = DEFAULT):
         self.rig = rig
-        plane = rig.sensor(rig.image_plane).model
-        assert plane is not None  # Rig refuses an image plane without a model
-        self.grid = Grid.fit(plane, grid_height, grid_width)
-        self._tables: dict[str, Any] = {}
+        self.encoding = encoding
+        self.grid = Grid.fit(optical_model(rig.sensor(rig.image_plane)), grid_height, grid_width, encoding.fit)
+        self._images = GridImages(rig, self.grid, encoding)
+        self._rays: dict[str, np.ndarray] = {}
 
     def __call__(self, measurement: Measurement, reference_ns: int) -> Encoded:
         """Encode one measurement.
@@ -85,18 +71,8 @@ class Encoder:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise _rejected(sensor, f"is {_describe(image)}, expected uint8 [H,W,3] RGB")
         _check_size(sensor, image.shape[1], image.shape[0])
-        maps = None
-        if sensor.name != self.rig.image_plane:
-            maps = self._table(
-                sensor, lambda: rotation_maps(_model(sensor), self.grid, self.rig.plane_from(sensor.name))
-            )
-        planes, std = camera_to_planes(image, self.grid, maps)
-        if std < MIN_GREY_STD:
-            raise RejectedPayload(
-                Absence.BLIND,
-                f"the image of '{sensor.name}' is of one colour (standard deviation {std:.2f} grey levels, mean "
-                f"{float(image.mean()):.0f}): covered, dark or overexposed",
-            )
+        planes = self._images.camera(sensor, image)
+        check_image(sensor.name, planes, self.grid.content, self.encoding.camera.full_scale)
         return Encoded(planes)
 
     def _lidar(self, sensor: Sensor, points: Any) -> Encoded:
@@ -110,59 +86,33 @@ class Encoder:
         if not isinstance(depth, np.ndarray) or depth.dtype != np.float32 or depth.ndim != 2:
             raise _rejected(sensor, f"is {_describe(depth)}, expected float32 [H,W] in metres")
         _check_size(sensor, depth.shape[1], depth.shape[0])
-        rays = self._table(sensor, lambda: _model(sensor).pixel_rays())
-        xyz = depth_to_points(depth, rays)
+        if sensor.name not in self._rays:
+            self._rays[sensor.name] = optical_model(sensor).pixel_rays()
+        xyz = depth_to_points(depth, self._rays[sensor.name])
         return Encoded(self._cloud(sensor, xyz, np.zeros(len(xyz), dtype=np.float32)).image)
 
     def _cloud(self, sensor: Sensor, xyz: np.ndarray, intensity: np.ndarray) -> Encoded:
-        projected = project_cloud(
-            xyz,
-            intensity,
-            self.grid,
-            self._table(sensor, lambda: self.rig.plane_from(sensor.name), "pose"),
-            sensor.base_from_sensor,
-            sensor.intensity_scale,
-            sensor.max_range_m,
-        )
-        if projected.in_view < MIN_POINTS_IN_VIEW:
-            raise RejectedPayload(
-                Absence.BLIND,
-                f"{projected.in_view} of {len(xyz)} points of '{sensor.name}' are in view, expected at least "
-                f"{MIN_POINTS_IN_VIEW}: covered, or its pose in the rig is wrong",
-            )
-        return Encoded(densify(projected.image, self.grid.content), projected.pixel_index)
+        drawn = self._images.cloud(sensor, xyz, intensity)
+        check_cloud(sensor.name, drawn.in_view, len(xyz))
+        return Encoded(drawn.image, drawn.pixel_index)
 
     def _event(self, sensor: Sensor, events: Any, reference_ns: int) -> Encoded:
         if not isinstance(events, Events):
             raise _rejected(sensor, f"is {_describe(events)}, expected Events")
         if events.width or events.height:  # 0 x 0: the message does not say
             _check_size(sensor, events.width, events.height)
-        lookup = self._table(sensor, lambda: event_lookup(_model(sensor), self.grid, self.rig.plane_from(sensor.name)))
-        until_ns = reference_ns + sensor.offset_ns
-        image, used, outside = accumulate(events, lookup, self.grid.height, self.grid.width, until_ns, sensor.window_ns)
-        if outside:
-            raise _rejected(sensor, f"has {outside} events outside the {lookup.shape[1]} x {lookup.shape[0]} sensor")
-        if used == 0:
-            raise RejectedPayload(
-                Absence.EMPTY, f"'{sensor.name}' has no event in view in the {sensor.window_ns / 1e6:g} ms window"
-            )
-        return Encoded(image)
-
-    def _table(self, sensor: Sensor, make, kind: str = "lookup") -> Any:
-        """What ``make`` returns, made once per sensor."""
-        key = f"{sensor.name}/{kind}"
-        if key not in self._tables:
-            self._tables[key] = make()
-        return self._tables[key]
-
-
-def _model(sensor: Sensor) -> CameraModel:
-    assert sensor.model is not None  # Sensor refuses an optical sensor without a model
-    return sensor.model
+        drawn = self._images.events(sensor, events, reference_ns + sensor.offset_ns)
+        if drawn.outside:
+            model = optical_model(sensor)
+            raise _rejected(sensor, f"has {drawn.outside} events outside the {model.width} x {model.height} sensor")
+        if drawn.used == 0:
+            window_ms = self.encoding.event.window_ns / 1e6
+            raise RejectedPayload(Absence.EMPTY, f"'{sensor.name}' has no event in view in the {window_ms:g} ms window")
+        return Encoded(drawn.image)
 
 
 def _check_size(sensor: Sensor, width: int, height: int) -> None:
-    model = _model(sensor)
+    model = optical_model(sensor)
     if (width, height) != (model.width, model.height):
         raise _rejected(
             sensor,
@@ -179,26 +129,6 @@ def _describe(payload: Any) -> str:
     if isinstance(payload, np.ndarray):
         return f"{payload.dtype} {list(payload.shape)}"
     return f"a {type(payload).__name__}"
-
-
-def fingerprint() -> str:
-    """SHA-256 (hex) of the encoding's parameters: a checkpoint trained on other encodings is refused."""
-    cloud = {
-        "channels": ["range_m", "intensity", "height_m"],
-        "min_range_m": MIN_RANGE_M,
-        "z_min_m": Z_MIN_M,
-        "winner": "least depth, then first",
-        "densify": "least range, 3x3",
-    }
-    parameters = {
-        "version": ENCODING_VERSION,
-        "camera": {"channels": ["red", "green", "blue"], "scale": 255, "resize": "area, letterbox"},
-        "depth": cloud,
-        "event": {"channels": ["on", "off", "recency"], "saturation": SATURATION, "warp": "rotation"},
-        "lidar": cloud,
-    }
-    canonical = json.dumps(parameters, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def warm_up() -> None:

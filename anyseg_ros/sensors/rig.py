@@ -19,9 +19,9 @@ MS = 1_000_000
 OPTICAL = (Modality.CAMERA, Modality.DEPTH, Modality.EVENT)
 SENSOR_KEYS = {
     "name", "modality", "frame_id", "topic", "rate_hz", "offset_ms", "tolerance_ms", "stale_ms", "lost_ms",
-    "window_ms", "required", "enabled", "intensity_scale", "max_range_m", "pose", "camera",
+    "required", "enabled", "intensity_scale", "pose", "camera",
 }  # fmt: skip
-CAMERA_KEYS = {"width", "height", "K", "fx", "fy", "cx", "cy", "hfov_deg", "distortion", "D"}
+CAMERA_KEYS = {"width", "height", "K", "fx", "fy", "cx", "cy", "hfov_deg", "distortion", "D", "rectified", "R"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,6 @@ class Sensor:
         offset_ns: the sensor's stamp minus the true time.
         tolerance_ns, stale_ns, lost_ns: for the synchroniser; 0 means 1, 2.25 and 30 periods (see ``types``).
         intensity_scale: lidar only, brings the driver's intensity to 0..1.
-        window_ns: events only, length of the window that is accumulated.
-        max_range_m: returns beyond it are not used.
     """
 
     name: str
@@ -54,8 +52,6 @@ class Sensor:
     required: bool = False
     enabled: bool = True
     intensity_scale: float = 1.0
-    window_ns: int = 30 * MS
-    max_range_m: float = 100.0
     topic: str = ""
 
     def __post_init__(self) -> None:
@@ -63,8 +59,8 @@ class Sensor:
         object.__setattr__(self, "base_from_sensor", check_transform(matrix, f"sensor '{self.name}'"))
         if self.modality in OPTICAL and self.model is None:
             raise RigError(f"sensor '{self.name}' is a {self.modality.value} sensor and needs a camera calibration")
-        if self.period_ns <= 0 or self.window_ns <= 0:
-            raise RigError(f"sensor '{self.name}' has a period or window that is not positive")
+        if self.period_ns <= 0:
+            raise RigError(f"sensor '{self.name}' has a period of {self.period_ns} ns, expected a positive one")
         for attribute, periods in (
             ("tolerance_ns", DEFAULT_TOLERANCE_PERIODS),
             ("stale_ns", DEFAULT_STALE_PERIODS),
@@ -72,6 +68,12 @@ class Sensor:
         ):
             if getattr(self, attribute) <= 0:
                 object.__setattr__(self, attribute, round(periods * self.period_ns))
+
+
+def optical_model(sensor: Sensor) -> CameraModel:
+    """The camera model of a camera, depth or event sensor (``Sensor`` refuses one without)."""
+    assert sensor.model is not None
+    return sensor.model
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +155,9 @@ def _sensor_from_dict(entry: Any) -> Sensor:
     name = str(entry["name"])
     try:
         options: dict[str, Any] = {
-            key: entry[key]
-            for key in ("required", "enabled", "intensity_scale", "max_range_m", "topic")
-            if key in entry
+            key: entry[key] for key in ("required", "enabled", "intensity_scale", "topic") if key in entry
         }
-        for key in ("offset", "tolerance", "stale", "lost", "window"):
+        for key in ("offset", "tolerance", "stale", "lost"):
             if f"{key}_ms" in entry:
                 options[f"{key}_ns"] = round(float(entry[f"{key}_ms"]) * MS)
         return Sensor(
@@ -185,16 +185,21 @@ def _pose_from_dict(pose: Any) -> np.ndarray:
 def _camera_from_dict(camera: Any) -> CameraModel:
     _check_keys(camera, CAMERA_KEYS, {"width", "height"}, "a camera")
     width, height = int(camera["width"]), int(camera["height"])
-    distortion, D = str(camera.get("distortion", "none")), tuple(camera.get("D", ()))
+    lens: dict[str, Any] = {
+        "distortion": str(camera.get("distortion", "none")),
+        "D": tuple(camera.get("D", ())),
+        "rectified": bool(camera.get("rectified", False)),
+        "R": camera.get("R", np.eye(3)),
+    }
     if "hfov_deg" in camera:
-        return replace(CameraModel.pinhole(width, height, float(camera["hfov_deg"])), distortion=distortion, D=D)
+        return replace(CameraModel.pinhole(width, height, float(camera["hfov_deg"])), **lens)
     if "K" in camera:
-        return CameraModel(width, height, np.asarray(camera["K"], dtype=np.float64), distortion, D)
+        return CameraModel(width, height, np.asarray(camera["K"], dtype=np.float64), **lens)
     missing = {"fx", "fy", "cx", "cy"} - camera.keys()
     if missing:
         raise RigError(f"a camera needs 'hfov_deg', 'K', or fx fy cx cy; missing: {', '.join(sorted(missing))}")
     fx, fy, cx, cy = (float(camera[key]) for key in ("fx", "fy", "cx", "cy"))
-    return CameraModel(width, height, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), distortion, D)
+    return CameraModel(width, height, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), **lens)
 
 
 def _check_keys(data: Any, known: set[str], needed: set[str], what: str) -> None:
@@ -230,10 +235,9 @@ def _sensor_to_dict(sensor: Sensor) -> dict[str, Any]:
         "required": sensor.required,
         "enabled": sensor.enabled,
         "intensity_scale": float(sensor.intensity_scale),
-        "max_range_m": float(sensor.max_range_m),
         "pose": {"matrix": sensor.base_from_sensor.tolist()},
     }
-    for key in ("offset", "tolerance", "stale", "lost", "window"):
+    for key in ("offset", "tolerance", "stale", "lost"):
         entry[f"{key}_ms"] = getattr(sensor, f"{key}_ns") / MS
     if sensor.model is not None:
         model = sensor.model
@@ -244,6 +248,8 @@ def _sensor_to_dict(sensor: Sensor) -> dict[str, Any]:
             "distortion": model.distortion,
             "D": list(model.D),
         }
+        if model.rectified:
+            entry["camera"] |= {"rectified": True, "R": model.R.tolist()}
     return entry
 
 

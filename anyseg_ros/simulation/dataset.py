@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from anyseg_ros.modality import Modality
+from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.simulation.ahead import one_thread_per_process
 from anyseg_ros.simulation.drive import CORNERS, Drive, DriveConfig, Sample
@@ -193,7 +194,7 @@ def events_bytes(sample: Sample, rig: Rig) -> bytes:
     measurement = sample.measurements[sensor.name]
     payload = measurement.payload
     t_us = (payload.t_ns - measurement.start_ns) // 1000
-    starts = np.arange(sensor.window_ns // MS) * 1000
+    starts = np.arange(DEFAULT.event.window_ns // MS) * 1000
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for name, column, kind in (

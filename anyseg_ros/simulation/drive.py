@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from anyseg_ros.modality import Modality
+from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.simulation.ahead import Ahead
 from anyseg_ros.simulation.events import EventSimulator
@@ -154,10 +155,10 @@ class Drive:
             yield at.measurement(sensor, t_ns, payload, at.stamp(sensor, t_ns - SUBFRAME_NS))
 
     def _window(self, sensor: Sensor, t_ns: int) -> Measurement:
-        steps = -(-sensor.window_ns // SUBFRAME_NS)
+        steps = -(-DEFAULT.event.window_ns // SUBFRAME_NS)
         chunks = self._chunks(sensor, t_ns - steps * SUBFRAME_NS, t_ns, _Here(self.instruments))
         payloads = [chunk.payload for chunk in chunks]
-        start_ns = self.instruments.stamp(sensor, t_ns - sensor.window_ns)
+        start_ns = self.instruments.stamp(sensor, t_ns - DEFAULT.event.window_ns)
         joined = (np.concatenate([getattr(payload, name) for payload in payloads]) for name in ("x", "y", "t_ns", "p"))
         window = Events(*joined, sensor.model.width, sensor.model.height)
         window = window.between(start_ns, self.instruments.stamp(sensor, t_ns))

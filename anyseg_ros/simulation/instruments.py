@@ -25,6 +25,7 @@ from anyseg_ros.types import Measurement
 START_NS = 1_700_000_000 * 10**9
 CORNERS = ("motion_blur", "overexposure", "underexposure", "lidar_jitter", "event_low_resolution")
 DEPTH_RANGE_M = 60.0
+LIDAR_RANGE_M = 100.0
 LABELS_KEPT = 8
 
 
@@ -124,8 +125,8 @@ class Instruments:
     def depth(self, name: str, t_ns: int) -> Measurement:
         """What a depth camera measures in the place of the named optical sensor."""
         sensor = self.rig.sensor(name)
-        rendering, reach_m = self.render(name, t_ns, 8), min(sensor.max_range_m, DEPTH_RANGE_M)
-        payload = camera.depth_picture(rendering, self._rays[name], reach_m, self.rng(f"{name} depth", t_ns))
+        rendering = self.render(name, t_ns, 8)
+        payload = camera.depth_picture(rendering, self._rays[name], DEPTH_RANGE_M, self.rng(f"{name} depth", t_ns))
         own = name if sensor.modality is Modality.DEPTH else "depth"
         return Measurement(own, Modality.DEPTH, self.stamp(sensor, t_ns), payload, sensor.frame_id)
 
@@ -134,7 +135,7 @@ class Instruments:
         sensor, pattern = self.rig.sensor(name), self._pattern[name]
         returns = lidar.fire(self.world, self._surfaces, pattern, sensor.base_from_sensor, t_ns)
         payload = lidar.measure(
-            returns, pattern, self.weather, sensor.max_range_m, sensor.intensity_scale,
+            returns, pattern, self.weather, LIDAR_RANGE_M, sensor.intensity_scale,
             self.config.corner == "lidar_jitter", self.rng(name, t_ns),
         )  # fmt: skip
         return self.measurement(sensor, t_ns, payload)

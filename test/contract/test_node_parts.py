@@ -14,7 +14,7 @@ from anyseg_ros.nodes import sync_loop  # noqa: E402
 from anyseg_ros.nodes.episodes import Episodes, Latencies  # noqa: E402
 from anyseg_ros.nodes.frame_processor import FrameProcessor  # noqa: E402
 from anyseg_ros.nodes.worker import Worker  # noqa: E402
-from anyseg_ros.pipeline import Stack  # noqa: E402
+from anyseg_ros.stack import Stack  # noqa: E402
 from anyseg_ros.types import FrameSet  # noqa: E402
 
 MS = 1_000_000

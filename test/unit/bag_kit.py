@@ -15,7 +15,7 @@ from anyseg_ros.modality import Modality
 from anyseg_ros.model.checkpoint import CheckpointMeta, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 from anyseg_ros.sensors.calibration import CameraModel
-from anyseg_ros.sensors.encode import fingerprint
+from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.types import Events, FrameSet, Measurement, Points
 
@@ -90,7 +90,7 @@ def random_events(rng: np.random.Generator, after_ns: int, until_ns: int, count:
 def measurement(rig: Rig, name: str, stamp_ns: int, payload: object) -> Measurement:
     """A measurement of a rig's sensor."""
     sensor = rig.sensor(name)
-    start_ns = stamp_ns - sensor.window_ns if sensor.modality is Modality.EVENT else None
+    start_ns = stamp_ns - DEFAULT.event.window_ns if sensor.modality is Modality.EVENT else None
     return Measurement(name, sensor.modality, stamp_ns, payload, sensor.frame_id, start_ns)
 
 
@@ -107,7 +107,12 @@ def full_set(rig: Rig, rng: np.random.Generator, true_ns: int = START_NS, **payl
     return FrameSet(true_ns, "camera", present)
 
 
-def tiny_checkpoint(path: Path, encoding: str | None = None, modalities: tuple[str, ...] = ()) -> Path:
+def tiny_checkpoint(
+    path: Path,
+    encoding: str | None = None,
+    modalities: tuple[str, ...] = (),
+    parameters: dict | None = None,
+) -> Path:
     """A checkpoint of a small network with random weights for three classes."""
     torch.manual_seed(7)
     config = AnySegConfig(classes=len(CLASSES), backbone="b0-half", head_width=16)
@@ -117,7 +122,8 @@ def tiny_checkpoint(path: Path, encoding: str | None = None, modalities: tuple[s
         classes=list(CLASSES.names),
         palette=[list(rgb) for rgb in CLASSES.palette],
         modalities=names,
-        encoding=fingerprint() if encoding is None else encoding,
+        encoding=DEFAULT.fingerprint if encoding is None else encoding,
+        encoding_parameters=parameters or DEFAULT.parameters(),
         normalisation={name: {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.4, 0.3]} for name in names},
         grid=list(GRID),
     )

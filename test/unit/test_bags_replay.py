@@ -16,7 +16,8 @@ from anyseg_ros.bags.replay import GroundTruth, answers, virtual_time
 from anyseg_ros.bags.report import Tally, percentiles, table
 from anyseg_ros.cli import main
 from anyseg_ros.modality import Modality
-from anyseg_ros.pipeline import Pipeline, timings_from_rig
+from anyseg_ros.pipeline import Pipeline
+from anyseg_ros.rig_timing import timings_from_rig
 from anyseg_ros.sensors.messages import image_from
 from anyseg_ros.sensors.rig import save_rig
 from anyseg_ros.sync.synchronizer import Synchronizer
@@ -47,7 +48,9 @@ def replayed(kit, *drops):
     rig = small_rig()
     pipeline = Pipeline(rig, kit / "tiny.safetensors", device="cpu", threads=1)
     with BagReader(kit / "bag") as reader:
-        return list(answers(reader, pipeline, Synchronizer(timings_from_rig(rig)), parse_drops(drops, rig)))
+        return list(
+            answers(reader, pipeline, Synchronizer(timings_from_rig(rig, pipeline.encoding)), parse_drops(drops, rig))
+        )
 
 
 def stamps(found):

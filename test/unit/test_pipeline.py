@@ -26,9 +26,13 @@ from hypothesis import strategies as st
 from anyseg_ros.bags import messages
 from anyseg_ros.modality import Modality
 from anyseg_ros.model.checkpoint import CheckpointError
-from anyseg_ros.pipeline import FrozenDetector, Pipeline, converted, timings_from_rig
+from anyseg_ros.pipeline import Pipeline
+from anyseg_ros.rig_timing import timings_from_rig
 from anyseg_ros.sensors.calibration import CameraModel
+from anyseg_ros.sensors.checks import FrozenDetector, RejectedPayload
 from anyseg_ros.sensors.encode import Encoder
+from anyseg_ros.sensors.messages import converted
+from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import Absence, Events, Points
 
@@ -185,7 +189,7 @@ def test_reference_other_than_camera_corrects_its_clock(pipeline, rng):
 def test_events_as_reference_bring_their_whole_window(pipeline, rng):
     """The synchroniser stamps such a set on the common clock: the offset must not be taken off a second time."""
     chunk = full_set(pipeline.rig, rng).present["event"]
-    (led_by_events,) = Synchronizer(timings_from_rig(pipeline.rig)).add(chunk, chunk.stamp_ns)
+    (led_by_events,) = Synchronizer(timings_from_rig(pipeline.rig, DEFAULT)).add(chunk, chunk.stamp_ns)
     assert led_by_events.stamp_ns == START_NS
     led_by_camera = full_set(pipeline.rig, rng, event=chunk.payload)
     expected = pipeline.encode(led_by_camera).raw["event"]
@@ -216,11 +220,20 @@ def test_frozen_camera(pipeline, rng):
     assert subsets == ["CEL", "CEL", "EL", "EL", "CEL"]
 
 
+def frozen(detector, stamp_ns, image):
+    try:
+        detector("camera", stamp_ns, image)
+    except RejectedPayload as error:
+        assert error.absence is Absence.FROZEN
+        return True
+    return False
+
+
 def test_one_image_used_in_several_sets_is_not_frozen():
     detector, image = FrozenDetector(), np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
-    assert not any(detector("camera", 5, image) for _ in range(10))
+    assert not any(frozen(detector, 5, image) for _ in range(10))
     detector.reset()
-    assert [detector("camera", k, image.copy()) for k in range(4)] == [False, False, True, True]
+    assert [frozen(detector, k, image.copy()) for k in range(4)] == [False, False, True, True]
 
 
 def test_a_reset_of_one_sensor_lets_no_other_frozen_one_back_in(pipeline, rng):
@@ -246,13 +259,24 @@ def test_frozen_is_the_third_in_a_row(kinds):
     images[1][17] = 1  # differs only in a row that the quick look skips
     for k in range(len(kinds)):
         expected = k >= 2 and kinds[k] == kinds[k - 1] == kinds[k - 2]
-        assert detector("camera", k, images[kinds[k]].copy()) == expected
+        assert frozen(detector, k, images[kinds[k]].copy()) == expected
 
 
 def test_checkpoint_of_other_encodings_is_refused(tmp_path):
     path = tiny_checkpoint(tmp_path / "old.safetensors", encoding="0123456789abcdef")
-    with pytest.raises(CheckpointError, match="0123456789abcdef"):
+    with pytest.raises(CheckpointError, match="old.safetensors was made with the encoding 0123456789abcdef.*the same"):
         Pipeline(small_rig(), path, device="cpu")
+
+
+def test_the_checkpoint_says_what_payloads_become(tmp_path, rng):
+    half = replace(DEFAULT, name="half", event=replace(DEFAULT.event, window_ns=15 * MS))
+    path = tiny_checkpoint(tmp_path / "half.safetensors", half.fingerprint, parameters=half.parameters())
+    pipeline = Pipeline(small_rig(), path, device="cpu", threads=1)
+    assert pipeline.encoding == half
+    assert timings_from_rig(pipeline.rig, pipeline.encoding).sensors[2].window_ns == 15 * MS
+    frame_set = full_set(pipeline.rig, rng)
+    expected = Encoder(pipeline.rig, *GRID, half)(frame_set.present["event"], START_NS).image
+    assert np.array_equal(pipeline.encode(frame_set).raw["event"], expected)
 
 
 def test_sensor_that_the_checkpoint_does_not_know_is_disabled(tmp_path, rng):
@@ -265,7 +289,7 @@ def test_sensor_that_the_checkpoint_does_not_know_is_disabled(tmp_path, rng):
 
 def test_timings_follow_the_rig():
     rig = small_rig()
-    timings = timings_from_rig(rig).sensors
+    timings = timings_from_rig(rig, DEFAULT).sensors
     assert [t.name for t in timings] == ["camera", "lidar", "event"]
     lidar = timings[1]
     assert (lidar.modality, lidar.period_ns, lidar.offset_ns) == (Modality.LIDAR, 100 * MS, -4 * MS)

@@ -9,9 +9,10 @@ import pytest
 
 from anyseg_ros.modality import Modality
 from anyseg_ros.resources import share_path
-from anyseg_ros.sensors import camera, depth, encode, events, lidar, projection
+from anyseg_ros.sensors import camera, checks, depth, events, lidar, projection
 from anyseg_ros.sensors.calibration import CameraModel
-from anyseg_ros.sensors.encode import Encoder, RejectedPayload, fingerprint, warm_up
+from anyseg_ros.sensors.checks import RejectedPayload
+from anyseg_ros.sensors.encode import Encoder, warm_up
 from anyseg_ros.sensors.poses import pose_matrix
 from anyseg_ros.sensors.rig import Rig, Sensor, load_rig
 from anyseg_ros.types import Absence, Events, Measurement, Points
@@ -175,13 +176,6 @@ def test_depth_is_checked_too(rig):
         assert caught.value.absence is absence
 
 
-def test_fingerprint_follows_the_parameters(monkeypatch):
-    before = fingerprint()
-    assert len(before) == 64 and before == fingerprint()
-    monkeypatch.setattr(encode, "SATURATION", 11)
-    assert fingerprint() != before
-
-
 def test_warm_up_leaves_nothing_to_compile(rig):
     """Kernels get no second signature from real payloads, read-only ones included."""
     warm_up()
@@ -190,6 +184,7 @@ def test_warm_up_leaves_nothing_to_compile(rig):
         lidar._densify,
         events._draw_histogram,
         camera._to_planes,
+        checks._levels,
         depth._unproject_depth,
     ]
     before = [len(kernel.signatures) for kernel in kernels]

@@ -14,7 +14,8 @@ from anyseg_training.muses import DatasetError, read_measurements, read_rig, rea
 from anyseg_training.pack import label_statistics, labels_on_grid, make_pack, statistics
 from tiny_muses import EXPOSURE_END_US, write_tiny_muses
 
-from anyseg_ros.sensors.encode import Encoder, fingerprint
+from anyseg_ros.sensors.encode import Encoder
+from anyseg_ros.sensors.presets import DEFAULT
 
 GRID = (48, 80)
 
@@ -33,7 +34,8 @@ def packed(dataset, tmp_path_factory):
 
 def test_index_says_what_the_pack_is(packed):
     assert len(packed) == 5
-    assert packed.index["encoding"] == fingerprint()
+    assert packed.index["encoding"] == DEFAULT.fingerprint
+    assert packed.index["encoding_parameters"] == DEFAULT.parameters()
     assert packed.grid == GRID
     assert packed.modalities == ["camera", "event", "lidar"]
     assert [s["drive"] for s in packed.samples] == ["REC0000", "REC0000", "REC0001", "REC0001", "REC0002"]

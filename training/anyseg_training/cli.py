@@ -57,7 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
         train = commands.add_parser(name, help=text)
         train.add_argument("--pack", type=Path, required=True, help="packed training set")
         train.add_argument("--recipe", type=Path, help="YAML, see config/training")
-        train.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="changes to the recipe")
+        train.add_argument(
+            "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="changes to the recipe"
+        )
         train.add_argument("--out", type=Path, required=True, help="folder of the run; resumed when it holds a state")
         train.add_argument("--time-budget-minutes", type=float, help="stop (resumable) after this time")
         train.add_argument("--init", type=Path, help="checkpoint to start from (default: fresh weights)")
@@ -142,8 +144,8 @@ def load_fitting(path: Path, pack: Pack) -> tuple[AnySeg, CheckpointMeta]:
     if meta.encoding != pack.index["encoding"]:
         raise PackError(
             f"{path} was trained on another encoding than {pack.root} was made with: "
-            f"{differences(meta.encoding_parameters, pack.index['encoding_parameters'])}; train and score with packs of "
-            "one encoding"
+            f"{differences(meta.encoding_parameters, pack.index['encoding_parameters'])}; "
+            "train and score with packs of one encoding"
         )
     return model, meta
 

@@ -19,7 +19,9 @@ from tqdm import tqdm
 
 from anyseg_ros.labels import CITYSCAPES
 from anyseg_ros.sensors.calibration import Grid
-from anyseg_ros.sensors.encode import Encoder, RejectedPayload, fingerprint
+from anyseg_ros.sensors.checks import RejectedPayload
+from anyseg_ros.sensors.encode import Encoder
+from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.types import UNLABELLED
 from anyseg_training.data import INDEX, PackError, decoded
 from anyseg_training.muses import Scene, read_labels, read_measurements, read_rig, read_scenes
@@ -122,7 +124,8 @@ def make_pack(
         DatasetError, PackError: says what does not fit.
     """
     scenes = read_scenes(root, split)
-    plan = {"format": 1, "encoding": fingerprint(), "split": split, "grid": list(grid), "modalities": list(MODALITIES)}
+    plan: dict[str, Any] = {"format": 2, "encoding": DEFAULT.fingerprint, "encoding_parameters": DEFAULT.parameters()}
+    plan |= {"split": split, "grid": list(grid), "modalities": list(MODALITIES)}
     plan["samples"] = [
         {"scene": s.name, "drive": s.drive, "weather": s.weather, "time_of_day": s.time_of_day} for s in scenes
     ]
