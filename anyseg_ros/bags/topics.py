@@ -12,11 +12,11 @@ GROUND_TRUTH_TOPIC = "/ground_truth/labels"
 # Types that a sensor's own topic may have, and types by which a topic is found when the rig's name is not there.
 ACCEPTED = {
     Modality.CAMERA: (IMAGE, COMPRESSED_IMAGE),
-    Modality.DEPTH: (IMAGE,),
+    Modality.DEPTH: (IMAGE, COMPRESSED_IMAGE),
     Modality.EVENT: (EVENT_PACKET, POINT_CLOUD),
     Modality.LIDAR: (POINT_CLOUD,),
 }
-SOUGHT = {**ACCEPTED, Modality.EVENT: (EVENT_PACKET,)}
+SOUGHT = {**ACCEPTED, Modality.DEPTH: (IMAGE,), Modality.EVENT: (EVENT_PACKET,)}
 
 
 def match_topics(rig: Rig, topics: dict[str, str]) -> dict[str, str]:
@@ -74,6 +74,6 @@ def _candidates(modality: Modality, topics: dict[str, str], taken: set[str]) -> 
 def camera_info_topic(image_topic: str, topics: dict[str, str]) -> str | None:
     """The CameraInfo topic beside an image or event topic, by ROS convention ``<namespace>/camera_info``."""
     beside = image_topic.rsplit("/", 1)[0] + "/camera_info"
-    if image_topic.endswith("/compressed"):
+    if image_topic.endswith(("/compressed", "/compressedDepth")):
         beside = image_topic.rsplit("/", 2)[0] + "/camera_info"
     return beside if topics.get(beside) == CAMERA_INFO else None

@@ -42,9 +42,11 @@ def message_type_of(node: Node, sensor: Sensor, topic: str, settings: SegmentorP
         return packet if packet is not None and settings.event_type != "points" else PointCloud2
     if sensor.modality is Modality.LIDAR:
         return PointCloud2
-    by_name = node.resolve_topic_name(topic).endswith("/compressed")
-    compressed = settings.camera_type == "compressed" or (settings.camera_type == "auto" and by_name)
-    return CompressedImage if compressed and sensor.modality is Modality.CAMERA else Image
+    name = node.resolve_topic_name(topic)
+    if sensor.modality is Modality.DEPTH:
+        return CompressedImage if name.endswith("/compressedDepth") else Image
+    compressed = settings.camera_type == "compressed" or (settings.camera_type == "auto" and name.endswith("/compressed"))
+    return CompressedImage if compressed else Image
 
 
 class Inputs:
