@@ -45,7 +45,9 @@ def message_type_of(node: Node, sensor: Sensor, topic: str, settings: SegmentorP
     name = node.resolve_topic_name(topic)
     if sensor.modality is Modality.DEPTH:
         return CompressedImage if name.endswith("/compressedDepth") else Image
-    compressed = settings.camera_type == "compressed" or (settings.camera_type == "auto" and name.endswith("/compressed"))
+    compressed = settings.camera_type == "compressed" or (
+        settings.camera_type == "auto" and name.endswith("/compressed")
+    )
     return CompressedImage if compressed else Image
 
 
