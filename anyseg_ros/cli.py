@@ -17,6 +17,7 @@ ROOMS = {
     "replay": "anyseg_ros.bags.replay_command",
     "inspect": "anyseg_ros.bags.inspect",
     "demo": "anyseg_ros.demo.cli",
+    "faults": "anyseg_ros.campaign.cli",
     "real": "anyseg_ros.real",
 }
 EXTRAS = {"open3d": "sim", "h5py": "sim", "rclpy": "ros"}

@@ -6,25 +6,21 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
+from anyseg_ros.demo.node_arguments import has_event_packets, played_topics, ros_arguments
 from anyseg_ros.demo.plan import SECOND, Cut, Walk
 from anyseg_ros.demo.stage import Child, Stage
 from anyseg_ros.demo.terminal import Step
-from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.rig import Rig
 
 CLOCK_HZ = 200.0
 QUEUE_MS = 300  # the segmentor's own default, in the time of the drive: slowed playback stretches it
 START_S = 120.0  # loading and warming up the network, on a slow machine
 QUIET_S = 2.5  # without a label image for this long after the player's end, all have come
-INPUTS = {Modality.CAMERA: "camera", Modality.LIDAR: "lidar", Modality.EVENT: "events"}
 
 
 class TooFast(Exception):
@@ -100,7 +96,7 @@ def play(stage: Stage, run: Run, rig: Rig, step: Step, to_the_end: bool = True) 
     segmentor = stage.start(
         f"segmentor {name}", "anyseg_ros.nodes.segmentor_node", _segmentor_arguments(run, rig, stage), True
     )
-    recorder = stage.start(f"recorder {name}", "anyseg_ros.nodes.recorder_node", _ros(out=str(run.folder)), True)
+    recorder = stage.start(f"recorder {name}", "anyseg_ros.nodes.recorder_node", _recorder_arguments(run), True)
     player = stage.start(f"player {name}", "anyseg_ros.nodes.player_node", _player_arguments(run))
     live = _Live(run, player, step, to_the_end)
     longest = START_S + 3 * run.walk.duration_ns / SECOND / run.rate + 30
@@ -116,53 +112,35 @@ def play(stage: Stage, run: Run, rig: Rig, step: Step, to_the_end: bool = True) 
     step.result(f"{live.frames} label images, median latency {live.latency}")
 
 
-def _ros(remap: Sequence[str] = (), **parameters: object) -> list[str]:
-    """Command-line arguments for a node; strings are quoted as YAML."""
-    arguments = ["--ros-args"]
-    for name, value in parameters.items():
-        arguments += ["-p", f"{name}:={json.dumps(value)}"]
-    for rule in remap:
-        arguments += ["-r", rule]
-    return arguments
-
-
 def _segmentor_arguments(run: Run, rig: Rig, stage: Stage) -> list[str]:
-    remap = []
-    for sensor in rig.sensors:
-        topic = sensor.topic
-        if sensor.modality is Modality.EVENT and not _has_event_packets(stage):
-            topic = f"{topic.rsplit('/', 1)[0]}/points"  # as the player publishes events without that message type
-        remap.append(f"~/input/{INPUTS[sensor.modality]}:={topic}")
-        if sensor.modality is Modality.CAMERA:
-            remap.append(f"~/input/camera_info:={topic.rsplit('/', 1)[0]}/camera_info")
-    return _ros(
-        remap,
-        rig=str(run.rig_path),
-        checkpoint=str(run.checkpoint or ""),
-        device=run.device,
-        output_size="camera",
-        max_queue_ms=round(QUEUE_MS / run.rate),
-        use_sim_time=True,
-    )
+    topics = played_topics(rig, has_event_packets(stage))
+    parameters = {
+        "rig": str(run.rig_path),
+        "checkpoint": str(run.checkpoint or ""),
+        "device": run.device,
+        "output_size": "camera",
+        "max_queue_ms": round(QUEUE_MS / run.rate),
+        "use_sim_time": True,
+    }
+    return ros_arguments([f"~/input/{name}:={topic}" for name, topic in topics.items()], parameters)
+
+
+def _recorder_arguments(run: Run) -> list[str]:
+    return ros_arguments(parameters={"out": str(run.folder)})
 
 
 def _player_arguments(run: Run) -> list[str]:
-    return _ros(
-        bag=str(run.bag),
-        rig=str(run.rig_path),
-        rate=float(run.rate),
-        clock_hz=CLOCK_HZ,
-        drop=[str(cut) for cut in run.cuts],
-        exclude=[GROUND_TRUTH_TOPIC],
-        wait_s=START_S,
-        log=str(run.player_log),
-    )
-
-
-def _has_event_packets(stage: Stage) -> bool:
-    """Whether the children can import the event camera's own message type, which PyPI lacks."""
-    probe = [sys.executable, "-c", "import event_camera_msgs.msg"]
-    return subprocess.run(probe, env=stage.environment, capture_output=True, timeout=60, check=False).returncode == 0
+    parameters = {
+        "bag": str(run.bag),
+        "rig": str(run.rig_path),
+        "rate": float(run.rate),
+        "clock_hz": CLOCK_HZ,
+        "drop": [str(cut) for cut in run.cuts],
+        "exclude": [GROUND_TRUTH_TOPIC],
+        "wait_s": START_S,
+        "log": str(run.player_log),
+    }
+    return ros_arguments(parameters=parameters)
 
 
 class _Live:

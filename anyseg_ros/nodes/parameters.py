@@ -101,6 +101,12 @@ class PlayerParameters:
     drop: tuple[str, ...] = option((), "Cuts in bag seconds, such as lidar@4-8: the sensor says nothing in [4, 8).")
     exclude: tuple[str, ...] = option((), "Topics that are not played.")
     loop: bool = option(False, "Start over at the end.")
+    onward: bool = option(False, "With loop: the stamps of later laps go on, as in one long drive (kept in memory).")
+    duration_s: float = option(
+        0.0, "Ends after this much of the drive; 0: with the bag, or never with loop.", minimum=0.0, maximum=1e6
+    )
+    begin_ns: int = option(0, "Stamp at which the drive begins, all others are moved along; 0: as recorded.")
+    timeline: tuple[str, ...] = option((), "Pauses and jumps of all stamps and /clock: pause@8+2, jump@12+60.")
     subscribers: int = option(
         1, "Subscribers that every sensor's topic must have before the bag starts.", minimum=0, maximum=100
     )
@@ -123,6 +129,7 @@ class RecorderParameters:
     """What the recorder can be told."""
 
     out: str = option("", "Folder to write: frames.jsonl, status.jsonl, diagnostics.jsonl and labels/<stamp>.png.")
+    inputs: tuple[str, ...] = option((), "What is recorded besides, each as 'topic type', payload by payload.")
     idle_s: float = option(
         0.0, "Ends this long after the last label image; 0: only when told to.", minimum=0.0, maximum=3600.0
     )
@@ -136,6 +143,35 @@ class RecorderParameters:
         check(self)
         if not self.out:
             raise ParameterError("parameter 'out' is empty; give a folder to write to, for example out:=out/recording")
+
+
+@dataclass(frozen=True)
+class RelayParameters:
+    """What the fault relay can be told."""
+
+    schedule: str = option("", "YAML file of routes and faults. A path, or one below the package's share folder.")
+    origin_ns: int = option(0, "Steady time from which the schedule counts; 0: from the first message.")
+    rate: float = option(1.0, "Speed of the schedule: that of a slowed playback.", minimum=0.01, maximum=100.0)
+
+    def __post_init__(self) -> None:
+        """Checks every value.
+
+        Raises:
+            ParameterError: a value cannot work.
+        """
+        check(self)
+        if not self.schedule:
+            raise ParameterError(
+                "parameter 'schedule' is empty; give a YAML file of routes and faults (docs/faults.md)"
+            )
+
+
+@dataclass(frozen=True)
+class OperatorParameters:
+    """What the operator can be told."""
+
+    actions: str = option("", "JSON file: the list of actions.")
+    origin_ns: int = option(0, "Steady time from which the list counts; 0: from the start.")
 
 
 def check(parameters: Any) -> None:

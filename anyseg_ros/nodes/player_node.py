@@ -4,7 +4,8 @@
 Messages keep their stamps; they are published at the bag's pace times ``rate``. A cut such as ``lidar@4-8`` keeps a
 sensor silent for bag seconds 4 to 8. Events go out as EventPacket where event_camera_msgs is installed, else as
 PointCloud2 (x, y, t, p) on ``<namespace of the topic>/points``. With ``rate`` other than 1, let the segmentor
-``use_sim_time`` and give ``clock_hz``.
+``use_sim_time`` and give ``clock_hz``. With ``loop`` and ``onward`` a short bag becomes a long drive; ``timeline``
+makes time stand still and jump.
 
 Prints JSON lines: ``{"event": "start" | "progress" | "end", "bag_s", "wall_s", "published", "cut", "late_ms"}``.
 
@@ -26,7 +27,10 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
+from anyseg_ros.faults import cdr
+from anyseg_ros.faults.timeline import parse_timeline
 from anyseg_ros.nodes import conversions, parameters, qos, runner
+from anyseg_ros.nodes.laps import onward
 from anyseg_ros.nodes.playlist import Item, Playlist
 from anyseg_ros.sensors.rig import load_rig
 
@@ -43,8 +47,10 @@ class PlayerNode(Node):
         super().__init__("player")
         parameters.declare(self, parameters.PlayerParameters)
         self._settings = parameters.read(self, parameters.PlayerParameters)
-        rig = load_rig(runner.find_file(self._settings.rig))
-        self._playlist = Playlist(Path(self._settings.bag).expanduser(), rig, self._settings)
+        self._rig = load_rig(runner.find_file(self._settings.rig))
+        self._timeline = parse_timeline(self._settings.timeline)
+        self._playlist = Playlist(Path(self._settings.bag).expanduser(), self._rig, self._settings)
+        self._moved_ns = self._settings.begin_ns - self._playlist.start_ns if self._settings.begin_ns else 0
         for topic, why in self._playlist.skipped.items():
             self.get_logger().info(f"{topic} is not played: {why}")
         self._out = {
@@ -96,7 +102,8 @@ class PlayerNode(Node):
             self._stop.wait(_POLL_S)
 
     def _play_once(self, log: Any) -> None:
-        items = self._playlist.items(self._stop)
+        endless = self._settings.loop and self._settings.onward
+        items = onward(self._playlist, self._rig, self._stop) if endless else self._playlist.items(self._stop)
         first = next(items, None)
         self._began_ns = time.monotonic_ns()
         said_ns = self._began_ns
@@ -106,6 +113,9 @@ class PlayerNode(Node):
             self._wait_until_due(item)
             if self._stop.is_set():
                 return
+            if 0 < self._settings.duration_s * 1e9 <= item.bag_ns - self._playlist.start_ns:
+                self._stop.set()  # whatever else is to be looped
+                break
             self._publish(item, log)
             if time.monotonic_ns() - said_ns > _PROGRESS_S * 1e9:
                 said_ns = time.monotonic_ns()
@@ -114,7 +124,8 @@ class PlayerNode(Node):
 
     def _due_ns(self, item: Item) -> int:
         assert self._began_ns is not None
-        return self._began_ns + int((item.bag_ns - self._playlist.start_ns) / self._settings.rate)
+        elapsed_ns = self._timeline.elapsed_ns(item.bag_ns - self._playlist.start_ns)
+        return self._began_ns + int(elapsed_ns / self._settings.rate)
 
     def _wait_until_due(self, item: Item) -> None:
         ahead_ns = self._due_ns(item) - time.monotonic_ns()
@@ -126,26 +137,36 @@ class PlayerNode(Node):
         if item.message is None:
             self._cut[name] += 1
             return
-        self._out[item.track.topic].publish(item.message)
+        moved_ns = item.moved_ns + self._shift_ns(item.bag_ns - self._playlist.start_ns)
+        movable = moved_ns and item.track.stamped
+        message = cdr.with_stamp(item.message, cdr.stamp_ns(item.message) + moved_ns) if movable else item.message
+        self._out[item.track.topic].publish(message)
         published_ns = time.monotonic_ns()
         self._late_ns = max(self._late_ns, published_ns - self._due_ns(item))
         self._published[name] += 1
         if log is not None and item.track.sensor:
-            row = {"sensor": name, "topic": item.track.published_as, "stamp_ns": item.stamp_ns}
+            row = {"sensor": name, "topic": item.track.published_as, "stamp_ns": item.stamp_ns + moved_ns}
             log.write(json.dumps({**row, "bag_ns": item.bag_ns, "published_ns": published_ns}) + "\n")
 
-    def _bag_now_ns(self) -> int:
+    def _shift_ns(self, progress_ns: int) -> int:
+        """By how much stamps and /clock are moved at a point of the drive."""
+        return self._moved_ns + self._timeline.shift_ns(progress_ns)
+
+    def _progress_ns(self) -> int:
+        """How far the drive is, from the bag's start."""
         if self._began_ns is None:
-            return self._playlist.start_ns
-        return self._playlist.start_ns + int((time.monotonic_ns() - self._began_ns) * self._settings.rate)
+            return 0
+        return self._timeline.progress_ns(int((time.monotonic_ns() - self._began_ns) * self._settings.rate))
 
     def _tick(self) -> None:
         while self._clock_out is not None and not self._stop.is_set():
-            self._clock_out.publish(conversions.clock(self._bag_now_ns()))
+            progress_ns = self._progress_ns()
+            now_ns = self._playlist.start_ns + progress_ns + self._shift_ns(progress_ns)
+            self._clock_out.publish(conversions.clock(now_ns))
             self._stop.wait(1.0 / self._settings.clock_hz)
 
     def _say(self, event: str) -> None:
-        bag_s = (self._bag_now_ns() - self._playlist.start_ns) / 1e9
+        bag_s = self._progress_ns() / 1e9
         line = {"event": event, "bag_s": round(bag_s, 3), "duration_s": self._duration_s, "rate": self._settings.rate}
         line |= {"bag_start_ns": self._playlist.start_ns, "began_ns": self._began_ns}
         line |= {"published": dict(self._published), "cut": dict(self._cut)}

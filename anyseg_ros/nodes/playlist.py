@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rclpy.serialization import serialize_message
+
 from anyseg_ros.bags.drops import parse_drops
 from anyseg_ros.bags.reader import BagReader, EventFeed
 from anyseg_ros.nodes import conversions
@@ -34,6 +36,7 @@ class Track:
         msgtype: its name.
         sensor: the rig's sensor that it belongs to, or None.
         latched: transient local, as /tf_static is.
+        stamped: its messages begin with a header.
     """
 
     topic: str
@@ -42,6 +45,7 @@ class Track:
     msgtype: str
     sensor: Sensor | None
     latched: bool
+    stamped: bool
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,15 @@ class Item:
         track: its topic.
         bag_ns: time of arrival in the bag.
         stamp_ns: of a sensor's measurement (events: of the last event), else 0.
-        message: serialised, or a message; None where a cut silences the sensor.
+        message: serialised; None where a cut silences the sensor.
+        moved_ns: by how much the stamp is to be moved when it is published.
     """
 
     track: Track
     bag_ns: int
     stamp_ns: int
-    message: Any
+    message: bytes | None
+    moved_ns: int = 0
 
 
 class Playlist:
@@ -121,7 +127,8 @@ class Playlist:
         if kind is None:
             self.skipped[topic] = f"the type {msgtype} is not installed"
             return
-        self.tracks[topic] = Track(topic, published_as, kind, msgtype, sensor, topic == "/tf_static")
+        stamped = next(iter(kind.get_fields_and_field_types()), "") == "header"  # type: ignore[attr-defined]
+        self.tracks[topic] = Track(topic, published_as, kind, msgtype, sensor, topic == "/tf_static", stamped)
 
     def _read(
         self, ahead: queue.Queue[Item | Exception | None], primed: threading.Event, stop: threading.Event
@@ -156,7 +163,8 @@ class Playlist:
             return None
         if measurement is None or not len(measurement.payload):
             return None  # a packet that only tells the time: a cloud has nothing to say it with
-        message = None if cut else conversions.event_cloud(measurement.payload, measurement.frame_id)
+        cloud = conversions.event_cloud(measurement.payload, measurement.frame_id)
+        message = None if cut else bytes(serialize_message(cloud))
         return Item(track, bag_ns, measurement.stamp_ns, message)
 
 

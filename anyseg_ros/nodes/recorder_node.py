@@ -7,6 +7,9 @@ Writes into the folder ``out``:
                                of a machine), received_wall_ns, frame_id, height, width, file
     status.jsonl               one line per ~/output/status: stamp_ns, received_ns, values
     diagnostics.jsonl          one line per /diagnostics message: stamp_ns, received_ns, statuses
+    inputs.jsonl               with ``inputs``, one line per message of those topics: topic, type, stamp_ns,
+                               received_ns, blob
+    blobs/<blob>               its bytes with a stamp of zero, so that what is sent again and again is kept once
 
 Run it with ``python -m anyseg_ros.nodes.recorder_node --ros-args -p out:=out/recording``; it listens to
 ``segmentor/output/labels`` and ``segmentor/output/status`` (remap them for another name).
@@ -14,6 +17,7 @@ Run it with ``python -m anyseg_ros.nodes.recorder_node --ros-args -p out:=out/re
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -25,6 +29,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from anyseg_ros.faults import cdr
 from anyseg_ros.nodes import conversions, parameters, qos, runner
 
 # Nothing may be missed while a picture is written.
@@ -40,12 +45,16 @@ class RecorderNode(Node):
         self._settings = parameters.read(self, parameters.RecorderParameters)
         self._out = Path(self._settings.out).expanduser()
         (self._out / "labels").mkdir(parents=True, exist_ok=True)
-        self._files = {name: (self._out / f"{name}.jsonl").open("w") for name in ("frames", "status", "diagnostics")}
+        names = ("frames", "status", "diagnostics", *(["inputs"] if self._settings.inputs else []))
+        self._files = {name: (self._out / f"{name}.jsonl").open("w") for name in names}
+        self._blobs: set[str] = set()
         self._last_ns: int | None = None
         self.frames = 0
         self.create_subscription(Image, "segmentor/output/labels", self._on_labels, qos.reliable(_DEPTH))
         self.create_subscription(DiagnosticArray, "segmentor/output/status", self._on_status, qos.reliable(_DEPTH))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.reliable(_DEPTH))
+        for text in self._settings.inputs:
+            self._listen_to_input(text)
         if self._settings.idle_s > 0:
             self.create_timer(0.2, self._end_when_idle)
         self.get_logger().info(f"recording to {self._out}")
@@ -59,6 +68,32 @@ class RecorderNode(Node):
     def _write(self, name: str, row: dict[str, Any]) -> None:
         self._files[name].write(json.dumps(row) + "\n")
         self._files[name].flush()
+
+    def _listen_to_input(self, text: str) -> None:
+        """Subscribes to ``topic type``.
+
+        Raises:
+            ParameterError: there is no such type, or it is written otherwise.
+        """
+        topic, _, msgtype = text.partition(" ")
+        kind = conversions.message_type(msgtype)
+        if kind is None:
+            raise parameters.ParameterError(
+                f"'{text}' in 'inputs' names no type that is installed; write '/camera/image_raw sensor_msgs/msg/Image'"
+            )
+        (self._out / "blobs").mkdir(exist_ok=True)
+        profile = qos.sensor_data(qos.EVENT_DEPTH)
+        self.create_subscription(kind, topic, lambda raw: self._on_input(topic, msgtype, bytes(raw)), profile, raw=True)
+
+    def _on_input(self, topic: str, msgtype: str, raw: bytes) -> None:
+        received_ns = time.monotonic_ns()
+        bare = cdr.without_stamp(raw)
+        blob = hashlib.blake2b(bare, digest_size=12).hexdigest()
+        if blob not in self._blobs:
+            self._blobs.add(blob)
+            (self._out / "blobs" / blob).write_bytes(bare)
+        row = {"topic": topic, "type": msgtype, "stamp_ns": cdr.stamp_ns(raw), "received_ns": received_ns}
+        self._write("inputs", {**row, "blob": blob})
 
     def _on_labels(self, msg: Image) -> None:
         received_ns, wall_ns = time.monotonic_ns(), time.time_ns()

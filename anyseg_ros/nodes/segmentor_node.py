@@ -79,6 +79,11 @@ class SegmentorNode(LifecycleNode):
         """Whether the node configures and activates itself."""
         return bool(self.get_parameter("autostart").value)
 
+    def make_pipeline(self, rig: Rig, settings: SegmentorParameters) -> Pipeline:
+        """What answers frame sets."""
+        checkpoint = runner.find_file(settings.checkpoint) if settings.checkpoint else None
+        return Pipeline(rig, checkpoint, settings.device, settings.threads or None)
+
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Reads parameters, rig and checkpoint, and warms the network up."""
@@ -89,7 +94,7 @@ class SegmentorNode(LifecycleNode):
             keeper = CalibrationKeeper(load_rig(runner.find_file(settings.rig)))
             self._declare_sensors(keeper.rig)
             outputs = Outputs(self, settings)
-            pipeline = _pipeline(keeper.rig, settings)
+            pipeline = self.make_pipeline(keeper.rig, settings)
             processor = FrameProcessor(pipeline, outputs, self._time.now_ns, self._episodes)
             warm_up(pipeline)
         except (ValueError, OSError, RuntimeError) as error:
@@ -225,18 +230,13 @@ def _switched(parameter: str) -> str | None:
     return sensor if (head, what) == ("sensors", "enabled") else None
 
 
-def _pipeline(rig: Rig, settings: SegmentorParameters) -> Pipeline:
-    checkpoint = runner.find_file(settings.checkpoint) if settings.checkpoint else None
-    return Pipeline(rig, checkpoint, settings.device, settings.threads or None)
-
-
-def make() -> SegmentorNode:
+def make(kind: type[SegmentorNode] = SegmentorNode) -> SegmentorNode:
     """A segmentor that has started itself, if it is to.
 
     Raises:
         StartError: autostart is on and the node cannot configure or activate.
     """
-    node = SegmentorNode()
+    node = kind()
     if node.autostart:
         for name, transition in (("configure", node.trigger_configure), ("activate", node.trigger_activate)):
             if transition() != SUCCESS:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of the campaign: what is done to the segmentor, and what must happen then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+GAP_PERIODS = 3.0
+RECOVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class Inject:
+    """One fault of the relay: the route, the kind, its arguments."""
+
+    route: str
+    kind: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that is done to a process at a time of the row.
+
+    Attributes:
+        at_s: since the fault began.
+        what: ``stop`` and ``start`` (a relay), ``set`` (parameters), ``change`` (a lifecycle transition) or ``engine``.
+        detail: which relay, parameter=value, transition or mood.
+        refused: it has to be refused.
+    """
+
+    at_s: float
+    what: str
+    detail: str
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault and what it must lead to.
+
+    Attributes:
+        name: of the row.
+        must: what must happen, in words.
+        injects: faults of the relay while it lasts.
+        actions: what is done besides.
+        timeline: pauses and jumps of the drive, as the player takes them, with ``{at}`` for the begin in seconds.
+        fault_s, clean_s: length of the fault, and of what follows to judge the recovery.
+        gap_periods: longest silence of the output in periods of the slower sensor; None where none is promised.
+        says: by status, states (words in the level, the message or the ``state``) of which one has to be reported.
+        quiet: diagnostics have nothing to complain of.
+        unusable: sensors whose messages owe no answer while the fault lasts: their stamps mean nothing.
+        jumps: how many times the stamps of the output may go back.
+        recovers: the full rig has to be back within two seconds.
+        answered: least share of the due frames that has to be answered.
+    """
+
+    name: str
+    must: str
+    injects: tuple[Inject, ...] = ()
+    actions: tuple[Action, ...] = ()
+    timeline: str = ""
+    fault_s: float = 2.5
+    clean_s: float = 3.5
+    gap_periods: float | None = GAP_PERIODS
+    says: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    quiet: bool = False
+    unusable: tuple[str, ...] = ()
+    jumps: int = 0
+    recovers: bool = True
+    answered: float = 0.9
+
+
+@dataclass(frozen=True)
+class Act:
+    """Rows that share one segmentor.
+
+    Attributes:
+        name: of the act.
+        rows: one after the other.
+        simulated: whether time comes from /clock; else the drive runs at full speed.
+        segmentor: module that is run. parameters: further ones for it.
+        twin: a second segmentor runs on the same graph.
+        own_relay: the camera has a relay process of its own.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    simulated: bool = True
+    segmentor: str = "anyseg_ros.nodes.segmentor_node"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    twin: bool = False
+    own_relay: bool = False
+
+    def only(self, part: str | None) -> Act:
+        """The act with the rows whose name contains ``part``; all of them for None."""
+        return self if part is None else replace(self, rows=tuple(row for row in self.rows if part in row.name))
+
+
+def one(
+    name: str, must: str, sensor: str, kind: str, says: Mapping[str, tuple[str, ...]] | None = None, **more: Any
+) -> Row:
+    """A row with one fault of the relay; what is no field of ``Row`` is the fault's argument."""
+    known = {key: more.pop(key) for key in list(more) if key in Row.__dataclass_fields__}
+    return Row(name, must, (Inject(sensor, kind, more),), says=says or {}, **known)
