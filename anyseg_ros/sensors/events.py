@@ -19,6 +19,13 @@ SATURATION = 10
 VOXEL_BINS = 3
 DECAY_NS = 10_000_000
 
+# What the histogram keeps of a pixel while it counts: ON in the lowest bits, then OFF, then ns since the start.
+COUNT_BITS = 12
+COUNT_LIMIT = (1 << COUNT_BITS) - 1
+AGE_SHIFT = 2 * COUNT_BITS
+COUNTS_MASK = (1 << AGE_SHIFT) - 1
+BLOCK = 256
+
 
 def accumulate(
     events: Events,
@@ -46,13 +53,19 @@ def accumulate(
         float32 [3,H,W]: count of ON, count of OFF (both cut and divided by the saturation), recency of the last
         event (1 at the window's end, towards 0 at its start; 0 where none); the number of events that fell on it;
         and the number of events outside the sensor.
+
+    Raises:
+        ValueError: the saturation or the window does not fit the bits kept per pixel.
     """
+    if not (1 <= saturation <= COUNT_LIMIT and 1 <= window_ns < 1 << 39):
+        raise ValueError(
+            f"the saturation is {saturation} and the window {window_ns} ns, expected 1 to {COUNT_LIMIT} and up to 549 s"
+        )
     cut, _ = _window(events, until_ns, window_ns, max_events)
+    cells = np.zeros(height * width, dtype=np.int64)
+    used, outside, _ = _count(*_columns(cut), lookup, until_ns - window_ns, saturation, cells)
     image = np.zeros((3, height, width), dtype=np.float32)
-    steps = _count_steps(saturation)
-    used, outside = _draw_histogram(
-        *_columns(cut), lookup, until_ns - window_ns, window_ns, steps, image.reshape(3, -1)
-    )
+    _finish_histogram(cells, saturation, window_ns, image.reshape(3, -1))
     return image, used, outside
 
 
@@ -127,8 +140,8 @@ def time_surface(
     """
     cut, _ = _window(events, until_ns, window_ns, max_events)
     image = np.zeros((3, height, width), dtype=np.float32)
-    steps = _count_steps(saturation)
-    used, outside = _draw_surface(*_columns(cut), lookup, until_ns, float(decay_ns), steps, image.reshape(3, -1))
+    used, outside = _draw_surface(*_columns(cut), lookup, until_ns, float(decay_ns), image.reshape(3, -1))
+    image[2] = np.minimum(image[2], saturation) / saturation
     return image, used, outside
 
 
@@ -153,36 +166,53 @@ def _columns(events: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     )
 
 
-def _count_steps(saturation: int) -> np.ndarray:
-    """What a pixel holds after one event more, by the number it has had: (n + 1) / saturation, at most 1."""
-    return (np.minimum(np.arange(1, saturation + 2), saturation) / saturation).astype(np.float32)
+@njit(cache=True, nogil=True)
+def _count(x, y, p, t_ns, lookup, start_ns, saturation, cells):
+    """Count a window into cells, a block of events at a time; the number drawn and the number outside the sensor.
+
+    On a large grid the time goes into waiting for memory. Short loops without branches on the data let the processor
+    wait for many places at once, where one loop that does everything waits for them one after another.
+    """
+    block = np.empty(BLOCK, dtype=np.int64)
+    pixel_of = lookup.reshape(-1)
+    used, outside, touched = 0, 0, 0
+    for first in range(0, t_ns.shape[0], BLOCK):
+        count = min(BLOCK, t_ns.shape[0] - first)
+        for k in range(count):
+            inside = (x[first + k] < lookup.shape[1]) & (y[first + k] < lookup.shape[0])
+            block[k] = np.int64(y[first + k]) * lookup.shape[1] + x[first + k] if inside else -1
+            outside += 1 - inside
+        for k in range(count):
+            if block[k] >= 0:
+                block[k] = pixel_of[block[k]]
+        for k in range(count):
+            if block[k] >= 0:
+                touched |= cells[block[k]]  # brings the cells near; the result itself is not needed
+        for k in range(count):
+            if block[k] < 0:
+                continue
+            cell = cells[block[k]]
+            shift = COUNT_BITS * (p[first + k] == 0)
+            counts, age_ns = cell & COUNTS_MASK, max(cell >> AGE_SHIFT, t_ns[first + k] - start_ns)
+            counts += np.int64(counts >> shift & COUNT_LIMIT < saturation) << shift
+            cells[block[k]] = age_ns << AGE_SHIFT | counts
+            used += 1
+    return used, outside, touched
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _counted(value, steps):
-    """A pixel's count after one event more; the image holds counts divided by the saturation all the time."""
-    return steps[int(value * (steps.shape[0] - 1) + np.float32(0.5))]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _draw_histogram(x, y, p, t_ns, lookup, start_ns, window_ns, steps, image):
-    used, outside = 0, 0
-    for i in range(t_ns.shape[0]):
-        if x[i] >= lookup.shape[1] or y[i] >= lookup.shape[0]:
-            outside += 1
+def _finish_histogram(cells, saturation, window_ns, image):
+    for pixel in range(cells.shape[0]):
+        cell = cells[pixel]
+        if cell == 0:
             continue
-        pixel = lookup[y[i], x[i]]
-        if pixel < 0:
-            continue
-        channel = 0 if p[i] else 1
-        image[channel, pixel] = _counted(image[channel, pixel], steps)
-        image[2, pixel] = max(image[2, pixel], np.float32((t_ns[i] - start_ns) / window_ns))
-        used += 1
-    return used, outside
+        image[0, pixel] = (cell & COUNT_LIMIT) / saturation
+        image[1, pixel] = (cell >> COUNT_BITS & COUNT_LIMIT) / saturation
+        image[2, pixel] = (cell >> AGE_SHIFT) / window_ns
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw_surface(x, y, p, t_ns, lookup, until_ns, decay_ns, steps, image):
+def _draw_surface(x, y, p, t_ns, lookup, until_ns, decay_ns, image):
     used, outside = 0, 0
     for i in range(t_ns.shape[0]):
         if x[i] >= lookup.shape[1] or y[i] >= lookup.shape[0]:
@@ -193,7 +223,7 @@ def _draw_surface(x, y, p, t_ns, lookup, until_ns, decay_ns, steps, image):
             continue
         channel = 0 if p[i] else 1
         image[channel, pixel] = max(image[channel, pixel], np.float32(math.exp((t_ns[i] - until_ns) / decay_ns)))
-        image[2, pixel] = _counted(image[2, pixel], steps)
+        image[2, pixel] += 1
         used += 1
     return used, outside
 

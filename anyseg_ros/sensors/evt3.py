@@ -13,6 +13,7 @@ from numba import njit
 
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8 = 0x0, 0x2, 0x3, 0x4, 0x5
 TIME_LOW, TIME_HIGH, EXT_TRIGGER = 0x6, 0x8, 0xA
+VECTORS = (VECT_12, VECT_8)
 SKIPPED = (0x7, 0xD, 0xE, 0xF)  # CONTINUED_4, IMU, OTHERS, CONTINUED_12
 WRAP_US = 1 << 24
 BACKWARD_HIGH = 10  # a TIME_HIGH that falls by no more is noise, by more a wrap
@@ -21,6 +22,11 @@ LONGEST_GAP_US = 4080 << 12  # a longer pause cannot be told from a step back
 # Places in the decoder's state (high, epoch, time, has_high, has_time, row, has_row, base, sign) and its counters.
 TIME, HAS_TIME, HAS_ROW = 2, 4, 6
 OUTSIDE, UNTIMED, UNKNOWN, RISING, FALLING = range(5)
+
+# The place of a lone bit among 12: the multiplier brings each of them to another four bits (a de Bruijn sequence).
+BIT_SEQUENCE = 0x09AF
+PLACE_OF_BIT = np.zeros(16, dtype=np.int64)
+PLACE_OF_BIT[((1 << np.arange(12)) * BIT_SEQUENCE & 0xFFFF) >> 12] = np.arange(12)
 
 
 class Evt3Decoder:
@@ -56,7 +62,7 @@ class Evt3Decoder:
             where the sensor's time does).
         """
         words = self._words(packet)
-        capacity = _capacity(words)
+        capacity = _most_events(words)
         x, y = np.empty(capacity, dtype=np.uint16), np.empty(capacity, dtype=np.uint16)
         p, t_us = np.empty(capacity, dtype=np.uint8), np.empty(capacity, dtype=np.int64)
         n = _decode(words, self._state, self._counters, self.width, self.height, x, y, p, t_us)
@@ -79,17 +85,16 @@ class Evt3Decoder:
 
 
 @njit(cache=True, nogil=True)
-def _capacity(words):
-    """An upper bound of the number of events in the words."""
-    total = 0
-    for word in words:
-        code = word >> 12
-        if code == ADDR_X:
-            total += 1
-        elif code == VECT_12:
-            total += 12
-        elif code == VECT_8:
-            total += 8
+def _most_events(words):
+    """The number of events in the words, those that will be dropped included; without branches, for SIMD."""
+    total = np.int64(0)
+    for i in range(words.shape[0]):
+        code, payload = words[i] >> 12, words[i] & 0xFFF
+        mask = np.uint16(payload if code == VECT_12 else payload & 0xFF if code == VECT_8 else code == ADDR_X)
+        # Set bits, counted in pairs, fours, and all at once.
+        mask -= mask >> np.uint16(1) & np.uint16(0x5555)
+        mask = (mask & np.uint16(0x3333)) + (mask >> np.uint16(2) & np.uint16(0x3333))
+        total += ((mask + (mask >> np.uint16(4))) & np.uint16(0x0F0F)) * np.uint16(0x0101) >> np.uint16(8) & 0x1F
     return total
 
 
@@ -98,24 +103,38 @@ def _decode(words, state, counters, width, height, x, y, p, t_us):
     """Words to events; the state lives in locals while the loop runs (twice as fast as in the array)."""
     high, epoch, time, has_high, has_time = state[0], state[1], state[2], state[3], state[4]
     row, has_row, base, sign = state[5], state[6], state[7], state[8]
+    timed = has_time and has_row
+    inside = timed and row < height
     n = 0
     for i in range(words.shape[0]):
         word = np.int64(words[i])
         code, payload = word >> 12, word & 0xFFF
-        mask, column, polarity = np.int64(0), payload & 0x7FF, payload >> 11
         if code == ADDR_X:
-            mask = np.int64(1)
-        elif code == ADDR_Y:
-            row, has_row = payload & 0x7FF, 1
+            column = payload & 0x7FF
+            if inside and column < width:
+                x[n], y[n], p[n], t_us[n] = column, row, payload >> 11, time
+                n += 1
+            else:
+                counters[OUTSIDE if timed else UNTIMED] += 1
+        elif code in VECTORS:
+            mask = payload if code == VECT_12 else payload & 0xFF
+            if not inside or base + 12 > width:
+                mask = _drop(mask, base, timed, inside, width, counters)
+            while mask:
+                low = mask & -mask
+                x[n], y[n], p[n], t_us[n] = base + PLACE_OF_BIT[(low * BIT_SEQUENCE & 0xFFFF) >> 12], row, sign, time
+                mask ^= low
+                n += 1
+            base += 12 if code == VECT_12 else 8
         elif code == VECT_BASE_X:
-            base, sign = column, polarity
-        elif code == VECT_12:
-            mask, column, polarity, base = payload, base, sign, base + 12
-        elif code == VECT_8:
-            mask, column, polarity, base = payload & 0xFF, base, sign, base + 8
+            base, sign = payload & 0x7FF, payload >> 11
+        elif code == ADDR_Y:
+            row, has_row, timed = payload & 0x7FF, 1, has_time
+            inside = timed and row < height
         elif code == TIME_LOW:
             if has_high:
-                time, has_time = epoch + (high << 12) + payload, 1
+                time, has_time, timed = epoch + (high << 12) + payload, 1, has_row
+                inside = timed and row < height
         elif code == TIME_HIGH:
             if has_high and high - payload > BACKWARD_HIGH:
                 epoch += WRAP_US
@@ -124,20 +143,20 @@ def _decode(words, state, counters, width, height, x, y, p, t_us):
             counters[UNTIMED if not has_time else RISING if payload & 1 else FALLING] += 1
         elif code not in SKIPPED:
             counters[UNKNOWN] += 1
-        while mask:
-            if mask & 1:
-                if not (has_time and has_row):
-                    counters[UNTIMED] += 1
-                elif column >= width or row >= height:
-                    counters[OUTSIDE] += 1
-                else:
-                    x[n], y[n], p[n], t_us[n] = column, row, polarity, time
-                    n += 1
-            mask >>= 1
-            column += 1
     state[0], state[1], state[2], state[3], state[4] = high, epoch, time, has_high, has_time
     state[5], state[6], state[7], state[8] = row, has_row, base, sign
     return n
+
+
+@njit(cache=True, nogil=True)
+def _drop(mask, base, timed, inside, width, counters):
+    """The bits of a vector word that are events of the sensor; the others are counted."""
+    kept = mask & ((1 << min(max(width - base, 0), 12)) - 1) if inside else 0
+    dropped = mask ^ kept
+    while dropped:
+        dropped &= dropped - 1
+        counters[OUTSIDE if timed else UNTIMED] += 1
+    return kept
 
 
 def decode_reference(packets: list[bytes], width: int, height: int) -> list[tuple[int, int, int, int]]:

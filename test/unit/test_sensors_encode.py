@@ -182,7 +182,8 @@ def test_warm_up_leaves_nothing_to_compile(rig):
     kernels = [
         projection.draw_points,
         lidar._densify,
-        events._draw_histogram,
+        events._count,
+        events._finish_histogram,
         camera._to_planes,
         checks._levels,
         depth._unproject_depth,
