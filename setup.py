@@ -35,7 +35,7 @@ SIM = [
     "h5py>=3.8",
     "pillow>=10",
 ]
-TRAIN = ["h5py>=3.8", "hdf5plugin>=4.1", "matplotlib>=3.7"]
+TRAIN = ["h5py>=3.8", "hdf5plugin>=4.1", "matplotlib>=3.7", "pillow>=10"]
 DEV = [
     "pytest>=8.3,<8.4",
     "pytest-xdist>=3.5",

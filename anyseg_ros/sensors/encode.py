@@ -14,6 +14,7 @@ from anyseg_ros.sensors.checks import RejectedPayload, check_cloud, check_image
 from anyseg_ros.sensors.depth import depth_to_points
 from anyseg_ros.sensors.evt3 import Evt3Decoder, encode_evt3
 from anyseg_ros.sensors.grid_images import GridImages
+from anyseg_ros.sensors.muses_images import MusesImages
 from anyseg_ros.sensors.poses import BODY_FROM_OPTICAL
 from anyseg_ros.sensors.presets import DEFAULT, Encoding
 from anyseg_ros.sensors.rig import Rig, Sensor, optical_model
@@ -45,7 +46,7 @@ class Encoder:
         self.rig = rig
         self.encoding = encoding
         self.grid = Grid.fit(optical_model(rig.sensor(rig.image_plane)), grid_height, grid_width, encoding.fit)
-        self._images = GridImages(rig, self.grid, encoding)
+        self._images = (MusesImages if encoding.of_muses_sdk else GridImages)(rig, self.grid, encoding)
         self._rays: dict[str, np.ndarray] = {}
 
     def __call__(self, measurement: Measurement, reference_ns: int) -> Encoded:

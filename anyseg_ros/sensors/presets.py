@@ -69,7 +69,8 @@ class CloudEncoding:
 
     def __post_init__(self) -> None:
         _check_choice("projection", self.projection, ("z_buffer", "muses_sdk"))
-        _check_choice("fill", self.fill, ("nearest_3x3", "none", "dilate_2x2"))
+        of_sdk = self.projection == "muses_sdk"
+        _check_choice(f"fill of {self.projection}", self.fill, ("none", "dilate_2x2" if of_sdk else "nearest_3x3"))
         far_m = float("inf") if self.max_range_m is None else self.max_range_m
         if not 0 <= self.min_range_m < far_m:
             raise EncodingError(f"the range gate is {self.min_range_m} to {far_m} m, expected 0 <= near < far")
@@ -130,8 +131,12 @@ class Encoding:
         of_sdk = {self.cloud.projection == "muses_sdk", self.event.representation == "muses_sdk"}
         if len(of_sdk) > 1:
             raise EncodingError("clouds and events must either both be drawn as the MUSES SDK does, or neither")
-        if self.through_png and (of_sdk == {False} or self.fit != "stretch" or self.camera.resize != "bicubic"):
-            raise EncodingError("through_png wants muses_sdk clouds and events, fit stretch and resize bicubic")
+        if self.of_muses_sdk and (self.fit != "stretch" or self.event.max_events):
+            raise EncodingError("muses_sdk images want fit stretch and max_events 0")
+        if self.through_png != (self.camera.resize == "bicubic"):
+            raise EncodingError("through_png and resize bicubic go together")
+        if self.through_png and not (self.of_muses_sdk and self.camera.full_scale == 255.0):
+            raise EncodingError("through_png wants muses_sdk clouds and events, and full_scale 255")
 
     @property
     def of_muses_sdk(self) -> bool:

@@ -20,7 +20,7 @@ from anyseg_ros.sensors.presets import (
 )
 
 CHANGED = {
-    "camera": {"resize": "bicubic", "full_scale": 255.0},
+    "camera": {"full_scale": 255.0},
     "cloud": {"fill": "none", "min_range_m": 2.0, "max_range_m": None},
     "event": {"representation": "voxel_grid", "window_ns": 1, "max_events": 9, "saturation": 5, "decay_ns": 7},
 }
@@ -39,7 +39,7 @@ def test_the_fingerprint_follows_every_parameter():
 
 def test_no_parameter_is_forgotten_by_this_test():
     kinds = {"camera": CameraEncoding, "cloud": CloudEncoding, "event": EventEncoding}
-    of_presets = {"cloud": {"projection"}, "event": {"dilate"}, "camera": set()}
+    of_presets = {"cloud": {"projection"}, "event": {"dilate"}, "camera": {"resize"}}
     for part, kind in kinds.items():
         assert {field.name for field in fields(kind)} == CHANGED[part].keys() | of_presets[part]
 
@@ -71,7 +71,7 @@ def test_an_unknown_encoding_is_refused_and_the_difference_named(parameters, sen
         (lambda: CameraEncoding("nearest"), "resize 'nearest' is unknown, expected one of: area, bicubic"),
         (lambda: CameraEncoding(full_scale=0), "full_scale is 0"),
         (lambda: CloudEncoding("painter"), "projection 'painter'"),
-        (lambda: CloudEncoding(fill="all"), "fill 'all'"),
+        (lambda: CloudEncoding(fill="all"), "fill of z_buffer 'all'"),
         (lambda: CloudEncoding(min_range_m=5, max_range_m=4), "5 to 4 m"),
         (lambda: EventEncoding("tore"), "representation 'tore'"),
         (lambda: EventEncoding(window_ns=0), "window_ns is 0, expected at least 1"),
@@ -79,8 +79,11 @@ def test_an_unknown_encoding_is_refused_and_the_difference_named(parameters, sen
         (lambda: EventEncoding(saturation=0), "saturation is 0"),
         (lambda: EventEncoding(dilate=True), "dilate goes with"),
         (lambda: Encoding("x", fit="squeeze"), "fit 'squeeze'"),
-        (lambda: Encoding("x", cloud=CloudEncoding("muses_sdk")), "both be drawn"),
-        (lambda: Encoding("x", through_png=True), "through_png wants"),
+        (lambda: Encoding("x", cloud=CloudEncoding("muses_sdk", "none")), "both be drawn"),
+        (lambda: Encoding("x", through_png=True), "go together"),
+        (lambda: replace(PRESETS["release"], camera=CameraEncoding("bicubic")), "and full_scale 255"),
+        (lambda: replace(PRESETS["muses_sdk"], fit="crop"), "want fit stretch"),
+        (lambda: CloudEncoding("muses_sdk"), "fill of muses_sdk 'nearest_3x3' is unknown, expected one of: none, dil"),
     ],
 )
 def test_encodings_that_cannot_be(make, sentence):
