@@ -21,10 +21,11 @@ from anyseg_ros.sensors.camera import grid_to_image
 from anyseg_ros.sensors.checks import PAYLOAD_ERRORS, FrozenDetector, RejectedPayload
 from anyseg_ros.sensors.encode import Encoded, Encoder
 from anyseg_ros.sensors.messages import converted
+from anyseg_ros.sensors.motion_history import MotionHistory
 from anyseg_ros.sensors.presets import EncodingError, encoding_of
 from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.stack import Stack
-from anyseg_ros.types import UNLABELLED, Absence, FrameSet, Measurement, Segmentation
+from anyseg_ros.types import UNLABELLED, Absence, FrameSet, Measurement, Points, Segmentation
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Pipeline:
     Attributes:
         counters: ``answered``, ``nothing_left`` and ``turned_down:<sensor>``.
         encoding: what payloads become: that of the checkpoint.
+        motion: the vehicle's twists, with which clouds are brought to the reference time; None leaves them as they are.
         unknown: names of sensors whose modality the checkpoint does not know; they count as disabled.
 
     Raises:
@@ -76,6 +78,7 @@ class Pipeline:
         self.labels = LabelSet(tuple(self.meta.classes), tuple((r, g, b) for r, g, b in self.meta.palette))
         self.counters: Counter[str] = Counter()
         self.unknown = tuple(s.name for s in rig.sensors if s.modality.value not in self.meta.modalities)
+        self.motion: MotionHistory | None = None
         self._frozen = FrozenDetector()
         self._statistics = {
             Modality(name): tuple(np.asarray(stats[key], np.float32)[:, None, None] for key in ("mean", "std"))
@@ -128,9 +131,15 @@ class Pipeline:
     def _encode_one(self, measurement: Measurement, frame_set: FrameSet) -> Encoded:
         """Encodes one payload; raises ``RejectedPayload`` or one of ``PAYLOAD_ERRORS``."""
         measurement = converted(measurement)
+        reference_ns = corrected_ns(self.rig, frame_set)
         if isinstance(measurement.payload, np.ndarray):
             self._frozen(measurement.sensor, measurement.stamp_ns, measurement.payload)
-        return self.encoder(measurement, corrected_ns(self.rig, frame_set))
+        if self.motion is not None and isinstance(measurement.payload, Points):
+            sensor = self.rig.sensor(measurement.sensor)
+            stamp_ns = measurement.stamp_ns - sensor.offset_ns
+            points = self.motion.compensated(measurement.payload, stamp_ns, reference_ns, sensor.base_from_sensor)
+            measurement = replace(measurement, payload=points)
+        return self.encoder(measurement, reference_ns)
 
     def _note(self, problems: dict[str, str]) -> None:
         """Counts payloads that were turned down and logs the first of each sensor."""

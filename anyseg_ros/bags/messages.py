@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from anyseg_ros.bags.definitions import CAMERA_INFO, EVENT_PACKET, IMAGE, POINT_CLOUD, TF_MESSAGE, typestore
+from anyseg_ros.bags.definitions import CAMERA_INFO, EVENT_PACKET, IMAGE, ODOMETRY, POINT_CLOUD, TF_MESSAGE, typestore
 from anyseg_ros.sensors.calibration import CameraModel
 from anyseg_ros.sensors.evt3 import encode_evt3
-from anyseg_ros.types import Events, Points
+from anyseg_ros.types import Events, Points, Twist
 
 NS_PER_S = 1_000_000_000
 
@@ -160,6 +160,38 @@ def tf_static(stamp_ns: int, parent: str, children: Iterable[tuple[str, np.ndarr
             )
         )
     return message(TF_MESSAGE, transforms=transforms)
+
+
+def odometry(pose: np.ndarray, twist: Twist, base_frame: str, frame_id: str = "odom") -> Any:
+    """A nav_msgs/Odometry without noise, all covariances 0.
+
+    Args:
+        pose: [4,4], from the base frame into ``frame_id``.
+        twist: in the base frame, which becomes ``child_frame_id``; its stamp becomes the message's.
+        base_frame: name of the base frame.
+        frame_id: name of the fixed frame.
+    """
+    x, y, z, w = (float(q) for q in quaternion(pose[:3, :3]))
+    px, py, pz = (float(v) for v in pose[:3, 3])
+    exact = np.zeros(36)
+    place = message(
+        "geometry_msgs/msg/Pose",
+        position=message("geometry_msgs/msg/Point", x=px, y=py, z=pz),
+        orientation=message("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w),
+    )
+    motion = message("geometry_msgs/msg/Twist", linear=_vector(twist.linear_m_s), angular=_vector(twist.angular_rad_s))
+    return message(
+        ODOMETRY,
+        header=header(twist.stamp_ns, frame_id),
+        child_frame_id=base_frame,
+        pose=message("geometry_msgs/msg/PoseWithCovariance", pose=place, covariance=exact),
+        twist=message("geometry_msgs/msg/TwistWithCovariance", twist=motion, covariance=exact),
+    )
+
+
+def _vector(values: np.ndarray) -> Any:
+    x, y, z = (float(v) for v in values)
+    return message("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
+from anyseg_ros.bags.messages import odometry
+from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC, ODOMETRY_TOPIC
 from anyseg_ros.bags.writer import BagWriter, prepare_bag_path
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.rig import Rig
@@ -20,6 +21,7 @@ from anyseg_ros.types import Measurement
 
 MS = 1_000_000
 TRUTH_PERIOD_NS = 50 * MS
+ODOMETRY_PERIOD_NS = 20 * MS
 # From true stamp to arrival: exposure and transfer; half a sweep (its stamp is its middle) and a packet; a chunk.
 LATENCY_NS = {
     Modality.CAMERA: 15 * MS,
@@ -49,11 +51,11 @@ def arrivals(measurements: Iterator[Measurement], rig: Rig) -> Iterator[tuple[in
 
 
 def write_drive(drive: Any, path: Path, overwrite: bool = False) -> dict[str, int]:
-    """Writes a drive into a new mcap bag: sensors, camera_info, /tf_static, ground truth every 50 ms.
+    """Writes a drive into a new mcap bag: sensors, camera_info, /tf_static, odometry and ground-truth labels.
 
     Args:
-        drive: a ``simulation.drive.Drive`` (or anything with its ``config``, ``rig``, ``start_ns``, ``end_ns``,
-            ``measurements`` and ``labels``).
+        drive: a ``simulation.drive.Drive`` (or anything with its ``rig``, ``start_ns``, ``end_ns``, ``measurements``,
+            ``labels``, ``pose`` and ``twist``).
         path: the folder to create.
         overwrite: replace an existing bag.
 
@@ -63,22 +65,38 @@ def write_drive(drive: Any, path: Path, overwrite: bool = False) -> dict[str, in
     Raises:
         BagError: something is at ``path``.
     """
-    rig, plane = drive.rig, drive.rig.sensor(drive.rig.image_plane)
-    truth_ns = 0
+    rig = drive.rig
+    truths = _truths(drive)
     with BagWriter(path, overwrite=overwrite) as writer:
         poses = {s.frame_id: s.base_from_sensor for s in rig.sensors}
         writer.write_tf_static(drive.start_ns, rig.base_frame, poses.items())
         frames = drive.end_ns // TRUTH_PERIOD_NS + 1
+        following = next(truths, None)
         with tqdm(total=frames, desc=path.name, unit="frame") as progress:
             for arrival_ns, measurement in arrivals(drive.measurements(), rig):
-                while truth_ns <= min(arrival_ns - drive.start_ns, drive.end_ns):
-                    stamp_ns = drive.start_ns + truth_ns
-                    labels = drive.labels(truth_ns)
-                    writer.write_image(GROUND_TRUTH_TOPIC, stamp_ns, stamp_ns, plane.frame_id, labels)
-                    progress.update()
-                    truth_ns += TRUTH_PERIOD_NS
+                while following is not None and drive.start_ns + following[0] <= arrival_ns:
+                    _write_truth(writer, drive, *following)
+                    progress.update(following[1] == GROUND_TRUTH_TOPIC)
+                    following = next(truths, None)
                 _write(writer, rig, arrival_ns, measurement)
         return dict(writer.counts)
+
+
+def _truths(drive: Any) -> Iterator[tuple[int, str]]:
+    """What the drive itself knows, in order: (time since the start, topic). It arrives at once."""
+    return heapq.merge(
+        ((t_ns, ODOMETRY_TOPIC) for t_ns in range(0, drive.end_ns + 1, ODOMETRY_PERIOD_NS)),
+        ((t_ns, GROUND_TRUTH_TOPIC) for t_ns in range(0, drive.end_ns + 1, TRUTH_PERIOD_NS)),
+    )
+
+
+def _write_truth(writer: BagWriter, drive: Any, t_ns: int, topic: str) -> None:
+    rig, stamp_ns = drive.rig, drive.start_ns + t_ns
+    if topic == ODOMETRY_TOPIC:
+        writer.write(topic, stamp_ns, odometry(drive.pose(t_ns), drive.twist(t_ns), rig.base_frame))
+    else:
+        frame_id = rig.sensor(rig.image_plane).frame_id
+        writer.write_image(topic, stamp_ns, stamp_ns, frame_id, drive.labels(t_ns))
 
 
 def _write(writer: BagWriter, rig: Rig, arrival_ns: int, measurement: Measurement) -> None:
@@ -103,7 +121,7 @@ def add_parser(subparsers: Any) -> None:
         "simulate",
         help="simulate a drive into a rosbag2, or many into a dataset, with ground truth",
         description="Simulates a drive through a street and writes a rosbag2 (mcap): camera, lidar, events, "
-        "/tf_static and ground-truth labels. Or, with --dataset, writes single frames of many drives in the "
+        "/tf_static, odometry and ground-truth labels. Or, with --dataset, writes single frames of many drives in the "
         "layout of MUSES. The same seed gives the same drive.",
     )
     dataset.add_arguments(parser)

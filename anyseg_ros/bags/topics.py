@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-from anyseg_ros.bags.definitions import CAMERA_INFO, COMPRESSED_IMAGE, EVENT_PACKET, IMAGE, POINT_CLOUD
+from anyseg_ros.bags.definitions import CAMERA_INFO, COMPRESSED_IMAGE, EVENT_ARRAYS, EVENT_PACKET, IMAGE, POINT_CLOUD
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.rig import Rig
 
 GROUND_TRUTH_TOPIC = "/ground_truth/labels"
+ODOMETRY_TOPIC = "/odometry"
 
 # Types that a sensor's own topic may have, and types by which a topic is found when the rig's name is not there.
 ACCEPTED = {
     Modality.CAMERA: (IMAGE, COMPRESSED_IMAGE),
     Modality.DEPTH: (IMAGE, COMPRESSED_IMAGE),
-    Modality.EVENT: (EVENT_PACKET, POINT_CLOUD),
+    Modality.EVENT: (EVENT_PACKET, *EVENT_ARRAYS, POINT_CLOUD),
     Modality.LIDAR: (POINT_CLOUD,),
 }
-SOUGHT = {**ACCEPTED, Modality.DEPTH: (IMAGE,), Modality.EVENT: (EVENT_PACKET,)}
+SOUGHT = {**ACCEPTED, Modality.DEPTH: (IMAGE,), Modality.EVENT: (EVENT_PACKET, *EVENT_ARRAYS)}
 
 
 def match_topics(rig: Rig, topics: dict[str, str]) -> dict[str, str]:

@@ -38,7 +38,12 @@ def compensate(
 
     Returns:
         N points in the same order, where the sensor would see them at the reference time; without times.
+
+    Raises:
+        ValueError: not every point has a time, though some have.
     """
+    if points.t_ns is not None and len(points.t_ns) != len(points.xyz):
+        raise ValueError(f"a cloud has {len(points.xyz)} points but {len(points.t_ns)} times, expected one for each")
     linear, angular = twist_of_sensor(twist, base_from_sensor)
     xyz = np.require(points.xyz, np.float32, ["C", "W"])  # a read-only array would be another kernel to compile
     t_ns = np.zeros(0, np.int64) if points.t_ns is None else np.require(points.t_ns, np.int64, ["C", "W"])

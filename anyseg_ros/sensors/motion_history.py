@@ -7,7 +7,8 @@ from collections import Counter
 
 import numpy as np
 
-from anyseg_ros.types import Twist
+from anyseg_ros.sensors.motion import compensate, untimed
+from anyseg_ros.types import Points, Twist
 
 TOLERANCE_NS = 500_000_000
 """A twist serves for a time up to this far from its stamp."""
@@ -29,7 +30,8 @@ class MotionHistory:
     """A bounded buffer of twists. One thread may add while another asks.
 
     Attributes:
-        counts: ``received``, ``rejected``; ``served`` and ``missing`` of the times that were asked for.
+        counts: twists ``received`` and ``rejected``; times asked for that were ``served`` and that had none
+            (``missing``); and ``untimed_points``, which count as measured at their cloud's stamp.
         age_ns: the asked time minus the stamp of the twist that served last; None before, and when the last time
             that was asked for had none.
 
@@ -41,7 +43,7 @@ class MotionHistory:
         self._tolerance_ns = tolerance_ns
         self._twists: tuple[Twist, ...] = ()  # replaced as a whole, so that a reader in another thread needs no lock
         self._last: Twist | None = None
-        self.counts: Counter[str] = Counter(received=0, rejected=0, served=0, missing=0)
+        self.counts: Counter[str] = Counter(received=0, rejected=0, served=0, missing=0, untimed_points=0)
         self.age_ns: int | None = None
 
     def add(self, twist: Twist) -> None:
@@ -78,6 +80,16 @@ class MotionHistory:
         self.age_ns = stamp_ns - nearest.stamp_ns
         return nearest
 
+    def compensated(
+        self, points: Points, cloud_stamp_ns: int, reference_ns: int, base_from_sensor: np.ndarray
+    ) -> Points:
+        """A cloud at the reference time (see ``motion.compensate``); as it is where no twist is known for that time."""
+        twist = self.at(reference_ns)
+        if twist is None:
+            return points
+        self.counts["untimed_points"] += untimed(points)
+        return compensate(points, cloud_stamp_ns, reference_ns, twist, base_from_sensor)
+
     def reset(self) -> None:
         """Forgets all twists, as after a jump of the clock; the counts stay."""
         self._twists, self._last, self.age_ns = (), None, None
@@ -85,7 +97,7 @@ class MotionHistory:
     def figures(self) -> dict[str, int | float | str]:
         """Counts and the age of the twist in use in ms, for diagnostics and summaries."""
         age = "none" if self.age_ns is None else self.age_ns / 1e6
-        return {"twist_age_ms": age, **{f"twists.{what}": n for what, n in self.counts.items()}}
+        return {"motion.twist_age_ms": age, **{f"motion.{what}": n for what, n in self.counts.items()}}
 
 
 def _check(twist: Twist) -> None:

@@ -17,8 +17,9 @@ from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.simulation.ahead import Ahead
 from anyseg_ros.simulation.events import EventSimulator
 from anyseg_ros.simulation.instruments import CORNERS, START_NS, DriveConfig, Instruments
+from anyseg_ros.simulation.motion import twist_at
 from anyseg_ros.simulation.rig import sim_rig
-from anyseg_ros.types import Events, Measurement
+from anyseg_ros.types import Events, Measurement, Twist
 
 __all__ = ["CORNERS", "MS", "START_NS", "Drive", "DriveConfig", "Sample"]
 
@@ -75,6 +76,24 @@ class Drive:
         """
         self._check(t_ns)
         return self.instruments.labels(t_ns)
+
+    def pose(self, t_ns: int) -> np.ndarray:
+        """Float64 [4,4]: from the base frame into the street's, at a true time since the start.
+
+        Raises:
+            ValueError: the time is outside the drive.
+        """
+        self._check(t_ns)
+        return self.instruments.world.pose(t_ns)
+
+    def twist(self, t_ns: int) -> Twist:
+        """How the vehicle moves at a true time since the start; stamped with the true time.
+
+        Raises:
+            ValueError: the time is outside the drive.
+        """
+        self._check(t_ns)
+        return twist_at(self.instruments.world, t_ns, self.start_ns + t_ns)
 
     def sample(self, t_ns: int, depth: bool = False, lidar_t_ns: int | None = None) -> Sample:
         """What each sensor has at one instant, without simulating what came before.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from anyseg_ros.bags.replay import GroundTruth
 from anyseg_ros.bags.simulate import LATENCY_NS, arrivals, write_drive
 from anyseg_ros.bags.writer import BagError
 from anyseg_ros.sensors.messages import stamp_ns
-from anyseg_ros.types import Events
+from anyseg_ros.sensors.motion_messages import twist_from
+from anyseg_ros.sensors.poses import matrix_from_transform, pose_matrix
+from anyseg_ros.types import Events, Twist
 
 
 class StandInDrive:
@@ -42,6 +45,12 @@ class StandInDrive:
     def labels(self, t_ns):
         return np.full((36, 64), t_ns // (50 * MS) % 19, np.uint8)
 
+    def pose(self, t_ns):
+        return pose_matrix((t_ns * 1e-8, 2.0, 0.0), (0, 0, 30))
+
+    def twist(self, t_ns):
+        return Twist(START_NS + t_ns, np.array([10.0, 0, 0]), np.array([0, 0, t_ns * 1e-9]))
+
 
 def test_measurements_arrive_in_order_and_after_their_latency():
     drive = StandInDrive(0.5)
@@ -58,7 +67,7 @@ def test_bag_holds_the_topics_of_the_drive(tmp_path):
     counts = write_drive(drive, tmp_path / "bag")
     assert counts == {
         "/tf_static": 1, "/camera/image_raw": 11, "/camera/camera_info": 11, "/lidar/points": 10,
-        "/event_camera/events": 99, "/ground_truth/labels": 21,
+        "/event_camera/events": 99, "/ground_truth/labels": 21, "/odometry": 51,
     }  # fmt: skip
     with BagReader(tmp_path / "bag") as reader:
         assert reader.counts() == counts and reader.start_ns == START_NS
@@ -69,6 +78,21 @@ def test_bag_holds_the_topics_of_the_drive(tmp_path):
             assert (labels.at(START_NS + k * 50 * MS) == k % 19).all()
         latched = next(c for c in reader._reader.connections if c.topic == "/tf_static")
         assert "TRANSIENT_LOCAL" in str(latched.ext.offered_qos_profiles)
+
+
+def test_odometry_of_the_bag_is_the_drives(tmp_path):
+    drive = StandInDrive(0.3)
+    write_drive(drive, tmp_path / "bag")
+    with BagReader(tmp_path / "bag") as reader:
+        found = list(reader.messages(["/odometry"]))
+    for k, (arrival_ns, _, msg) in enumerate(found):
+        expected, twist = drive.twist(k * 20 * MS), twist_from(msg, drive.rig.base_frame)
+        assert arrival_ns == twist.stamp_ns == expected.stamp_ns
+        assert twist.linear_m_s.tolist() == expected.linear_m_s.tolist()
+        assert twist.angular_rad_s.tolist() == expected.angular_rad_s.tolist()
+        pose = SimpleNamespace(translation=msg.pose.pose.position, rotation=msg.pose.pose.orientation)
+        assert matrix_from_transform(pose) == pytest.approx(drive.pose(k * 20 * MS))
+    assert len(found) == 16
 
 
 def test_events_of_the_bag_are_the_drives(tmp_path):

@@ -133,6 +133,11 @@ def test_points_keep_their_order_and_broken_ones_stay_broken():
     assert len(compensate(cloud(np.zeros((0, 3)), []), 0, 5, twist((1, 0, 0), (0, 0, 1)), np.eye(4))) == 0
 
 
+def test_times_for_only_some_of_the_points_are_refused():
+    with pytest.raises(ValueError, match="2 points but 1 times"):
+        compensate(cloud([[1, 2, 3], [4, 5, 6]], [0]), 0, MS, twist((1, 0, 0), (0, 0, 1)), np.eye(4))
+
+
 def test_the_twist_of_a_mounted_frame_becomes_the_vehicles():
     vehicle = twist((8, 0.5, -0.2), (0.1, -0.2, 0.7))
     mounted = pose_matrix((-1.5, 0.4, 0.8), (3, -8, 170))

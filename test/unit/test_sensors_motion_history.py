@@ -10,7 +10,7 @@ import pytest
 from anyseg_ros.sensors.motion_history import CAPACITY, TOLERANCE_NS, MotionError, MotionHistory
 from anyseg_ros.sensors.motion_messages import GNSS_FIELDS, twist_from, twist_from_gnss
 from anyseg_ros.sensors.poses import pose_matrix
-from anyseg_ros.types import Twist
+from anyseg_ros.types import Points, Twist
 
 MS, START_NS = 1_000_000, 1_700_000_000_000_000_000
 
@@ -33,9 +33,9 @@ def test_the_nearest_twist_serves_on_either_side_and_none_beyond_the_tolerance()
         assert history.age_ns == (t_ms - {1: 0, 2: 20, 3: 40}[speed]) * MS
     assert history.at(START_NS + 40 * MS + TOLERANCE_NS + 1) is None and history.age_ns is None
     assert history.at(START_NS - TOLERANCE_NS - 1) is None
-    assert dict(history.counts) == {"received": 3, "rejected": 0, "served": 6, "missing": 2}
     assert history.figures() == {
-        "twist_age_ms": "none", "twists.received": 3, "twists.rejected": 0, "twists.served": 6, "twists.missing": 2,
+        "motion.twist_age_ms": "none", "motion.received": 3, "motion.rejected": 0, "motion.served": 6,
+        "motion.missing": 2, "motion.untimed_points": 0,
     }  # fmt: skip
 
 
@@ -67,6 +67,16 @@ def test_twists_that_no_vehicle_has(broken, sentence):
         history.add(broken)
     assert history.counts["rejected"] == 1
     assert history.at(START_NS + 50 * MS).stamp_ns == START_NS
+
+
+def test_a_cloud_is_moved_where_a_twist_is_known_and_left_alone_elsewhere():
+    history = filled(twist(0, 10.0))
+    points = Points(np.float32([[20, 0, 0]] * 2), np.zeros(2, np.float32), np.array([0, 10**10]))
+    moved = history.compensated(points, START_NS, START_NS + 100 * MS, np.eye(4))
+    assert moved.xyz[:, 0].tolist() == [19, 19] and history.counts["untimed_points"] == 1
+    assert history.figures()["motion.twist_age_ms"] == 100.0
+    assert history.compensated(points, START_NS, START_NS + 2 * TOLERANCE_NS, np.eye(4)) is points
+    assert (history.counts["served"], history.counts["missing"]) == (1, 1)
 
 
 def accepted(history, *twists):
