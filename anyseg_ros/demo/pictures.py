@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.types import Events
@@ -103,13 +100,3 @@ def as_cut(picture: np.ndarray) -> np.ndarray:
     """The last picture of a sensor that is cut: greyed and darkened."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return (np.repeat(grey[:, :, None], 3, axis=2) * 0.28 + 14).astype(np.uint8)
-
-
-def data_uri(picture: np.ndarray, photo: bool = True) -> str:
-    """A picture as a ``data:`` address: WebP, lossy for photos, lossless for label colours."""
-    buffer = io.BytesIO()
-    if photo:
-        Image.fromarray(picture).save(buffer, "WEBP", quality=80, method=4)
-    else:
-        Image.fromarray(picture).save(buffer, "WEBP", lossless=True, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from anyseg_ros.demo.judge import Verdict
-from anyseg_ros.demo.pictures import Moment, data_uri
+from anyseg_ros.demo.pictures import Moment
 from anyseg_ros.demo.plan import Cut, Walk
 from anyseg_ros.demo.report_chart import timeline
 from anyseg_ros.demo.report_style import STYLE
+from anyseg_ros.html import data_uri
 from anyseg_ros.labels import LabelSet
 
 SUBSETS = ("CEL", "EL", "CL", "CE", "C", "E", "L")
