@@ -11,12 +11,13 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader, AnyReaderError
 
-from anyseg_ros.bags.definitions import TF_MESSAGE, typestore
+from anyseg_ros.bags.definitions import EVENT_ARRAYS, TF_MESSAGE, typestore
+from anyseg_ros.bags.event_feed import EventFeed
 from anyseg_ros.bags.topics import match_topics
 from anyseg_ros.bags.writer import BagError, looks_like_bag
 from anyseg_ros.modality import Modality
-from anyseg_ros.sensors.messages import EventStream, events_from_points, stamp_ns
-from anyseg_ros.sensors.rig import Rig, Sensor
+from anyseg_ros.sensors.messages import stamp_ns
+from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.types import Measurement
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 class BagReader:
     """An open rosbag2 (sqlite3 or mcap); use it as a context manager.
 
-    Types come from the definitions that the bag holds; where it holds none, from ROS 2 Jazzy and EventPacket.
+    Types come from the definitions that the bag holds; where it holds none, from ROS 2 Jazzy, EventPacket and
+    EventArray.
 
     Attributes:
         rejected: number of messages that could not be read, by topic or sensor.
@@ -87,8 +89,12 @@ class BagReader:
             counts[connection.topic] += connection.msgcount
         return dict(counts)
 
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[int, str, Any]]:
+    def messages(self, topics: Collection[str], serialised: Collection[str] = ()) -> Iterator[tuple[int, str, Any]]:
         """Messages of some topics in order of arrival: (arrival_ns, topic, message).
+
+        Args:
+            topics: names of topics.
+            serialised: message types that stay bytes (CDR).
 
         A message that cannot be deserialised is counted in ``rejected`` under its topic and left out. Where the
         file itself is damaged the messages end, and ``damage`` says so.
@@ -97,6 +103,9 @@ class BagReader:
         if not wanted:
             return
         for connection, arrival_ns, raw in self._records(wanted):
+            if connection.msgtype in serialised:
+                yield int(arrival_ns), connection.topic, bytes(raw)
+                continue
             try:
                 msg = self._reader.deserialize(raw, connection.msgtype)
             except (AnyReaderError, ValueError, KeyError, IndexError) as error:
@@ -144,7 +153,7 @@ class BagReader:
         """
         sensors = {topic: rig.sensor(name) for name, topic in self.match(rig).items()}
         feeds = {topic: EventFeed(sensor) for topic, sensor in sensors.items() if sensor.modality is Modality.EVENT}
-        for arrival_ns, topic, msg in self.messages(sensors):
+        for arrival_ns, topic, msg in self.messages(sensors, serialised=EVENT_ARRAYS):
             sensor = sensors[topic]
             if topic not in feeds:
                 yield (
@@ -176,41 +185,3 @@ class BagReader:
     def first_message(self, topic: str) -> Any | None:
         """The first message of a topic, or None."""
         return next((msg for _, _, msg in self.messages([topic])), None)
-
-
-class EventFeed:
-    """Turns the event messages of one sensor into measurements whose spans join, unless it fell silent in between.
-
-    Args:
-        sensor: the event sensor; its model gives the geometry.
-    """
-
-    def __init__(self, sensor: Sensor):
-        assert sensor.model is not None  # Sensor refuses an event sensor without a model
-        self.sensor = sensor
-        self.stream = EventStream(sensor.model.width, sensor.model.height)
-        self.watermark_ns: int | None = None
-
-    def __call__(self, msg: Any) -> Measurement | None:
-        """The measurement of one EventPacket or event PointCloud2; None when it brings nothing new.
-
-        Raises:
-            ValueError: the encoding or the fields are not understood.
-        """
-        packet = hasattr(msg, "encoding")
-        events = self.stream.feed(msg) if packet else events_from_points(msg, self.stream.width, self.stream.height)
-        before_ns, now_ns = self.watermark_ns, self.stream.watermark_ns
-        if not packet:
-            now_ns = int(events.t_ns[-1]) if len(events) else before_ns
-        if now_ns is None or (not len(events) and now_ns == before_ns):
-            return None
-        self.watermark_ns = now_ns
-        first_ns = int(events.t_ns[0]) if len(events) else now_ns
-        # The spans join unless the sensor's clock began anew, or so much time is missing that it counts as stale: what
-        # happened meanwhile is unknown, and a span over it would say that nothing did.
-        joins = (
-            before_ns is not None and before_ns <= first_ns <= before_ns + self.sensor.stale_ns and before_ns < now_ns
-        )
-        start_ns = before_ns if joins else first_ns - 1
-        name, modality = self.sensor.name, self.sensor.modality
-        return Measurement(name, modality, now_ns, events, msg.header.frame_id, start_ns)

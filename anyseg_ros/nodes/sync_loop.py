@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from anyseg_ros.bags.reader import EventFeed
+from anyseg_ros.bags.event_feed import EventFeed
 from anyseg_ros.modality import Modality
 from anyseg_ros.nodes import conversions
 from anyseg_ros.sensors.rig import Rig, Sensor
@@ -20,7 +20,10 @@ TICK_NS = 5 * MS
 # deadline is applied, or a pause of the process would cost partners that arrived in time.
 STALL_NS = 50 * MS
 CATCH_UP_NS = 200 * MS
-EVENT_LOSSES = ("lost_packets", "outside", "untimed", "unknown_words", "torn_bytes")
+EVENT_LOSSES = (
+    "lost_packets", "outside", "untimed", "unknown_words", "torn_bytes", "torn_events", "invalid", "held_back",
+    "unordered", "resets",
+)  # fmt: skip
 
 
 class SyncLoop:
@@ -100,7 +103,7 @@ class SyncLoop:
         feed = self._feeds.get(sensor)
         if feed is None:
             return {}
-        counters = feed.stream.counters
+        counters = feed.counters
         return {what: self._lost[sensor][what] + counters[what] for what in EVENT_LOSSES}
 
     def _renew(self, name: str, sensor: Sensor) -> None:

@@ -127,10 +127,10 @@ def test_any_event_packets(packets):
         if events is None or not len(events):
             continue
         assert events.x.max() < 64 and events.y.max() < 48 and events.p.max() <= 1
-        if len(events) and stream.offset_ns is not None:
+        if len(events) and stream.clock.offset_ns is not None:
             assert np.all(np.diff(events.t_ns) >= 0)
-            assert last_ns is None or stream.resets > resets or events.t_ns[0] >= last_ns
-            last_ns, resets = int(events.t_ns[-1]), stream.resets
+            assert last_ns is None or stream.clock.resets > resets or events.t_ns[0] >= last_ns
+            last_ns, resets = int(events.t_ns[-1]), stream.clock.resets
 
 
 @EXAMPLES

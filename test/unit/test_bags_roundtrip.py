@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from anyseg_ros.bags import messages
 from anyseg_ros.bags.calibration import calibrated, chain
 from anyseg_ros.bags.definitions import EVENT_PACKET, typestore
-from anyseg_ros.bags.reader import BagReader, EventFeed
+from anyseg_ros.bags.event_feed import EventFeed
+from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.topics import camera_info_topic, match_topics
 from anyseg_ros.bags.writer import BagError, BagWriter
 from anyseg_ros.modality import Modality
