@@ -1,4 +1,4 @@
-# make demo | make test | make bench | make lint; each sets up the virtual environment that it needs.
+# make demo | make test | make fuzz | make bench | make lint; each sets up the virtual environment that it needs.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -6,11 +6,12 @@ READY  := $(VENV)/.ready
 # Variables of a sourced ROS shell would put other packages in front of the environment's own.
 CLEAN  := env -u PYTHONPATH -u AMENT_PREFIX_PATH -u LD_LIBRARY_PATH -u RMW_IMPLEMENTATION -u _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test bench lint clean help
+.PHONY: demo test fuzz bench lint clean help
 
 help:
 	@echo "make demo   drive through a real ROS 2 graph while sensors are cut; report in out/demo/report.html"
 	@echo "make test   everything: unit, property, contract, live graph"
+	@echo "make fuzz   random messages into every reader for SECONDS=60; findings in out/fuzz"
 	@echo "make bench  measurements against what one would use instead; JSON in out/bench"
 	@echo "make lint   style, types, import contract"
 
@@ -31,6 +32,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(CLEAN) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+SECONDS ?= 60
+fuzz: $(READY)
+	$(CLEAN) $(BIN)/python test/fuzz/fuzz_run.py --seconds $(SECONDS)
 
 bench: $(READY)
 	$(CLEAN) $(BIN)/python -m benchmarks --out out/bench

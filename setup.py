@@ -47,6 +47,9 @@ DEV = [
     "build>=1.0",
     "colcon-common-extensions>=0.3.0",
     "osrf-pycommon>=2.0",
+    # Wheels for these only; elsewhere make fuzz mutates without coverage.
+    "atheris>=3.0; platform_system == 'Linux' and platform_machine == 'x86_64' and python_version >= '3.11'"
+    " and python_version < '3.14'",
 ]
 
 setup(

@@ -17,7 +17,7 @@ from anyseg_ros.sensors.image_messages import demosaiced
 from anyseg_ros.sensors.payload import PayloadError, byte_view
 from anyseg_ros.sensors.rvl import decode_rvl
 
-MAX_PIXELS = 1 << 26  # 67 million: a torn header must not take gigabytes
+MAX_PIXELS = 1 << 25  # 8192 x 4096: a torn header must not take gigabytes
 DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: enum, then the two quantisation parameters
 RVL_HEADER = struct.Struct("<II")  # width, height
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
@@ -32,7 +32,7 @@ def compressed_image_from(msg: Any) -> np.ndarray:
         uint8 [H,W,3] RGB, of 16-bit samples the high byte; float32 [H,W] in metres for 16UC1 and compressedDepth.
 
     Raises:
-        PayloadError: the bytes are of no such format, torn, or larger than 67 million pixels.
+        PayloadError: the bytes are of no such format, torn, or larger than 8192 x 4096 pixels.
     """
     encoding, _, codec = (part.strip() for part in str(msg.format).lower().partition(";"))
     data = byte_view(msg.data)
