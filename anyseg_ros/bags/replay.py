@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anyseg_ros.bags.drops import Drop
+from anyseg_ros.bags.odometry import OdometryFeed
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
 from anyseg_ros.pipeline import Pipeline
@@ -73,7 +74,11 @@ def without(
 
 
 def answers(
-    reader: BagReader, pipeline: Pipeline, synchronizer: Synchronizer, drops: Iterable[Drop] = ()
+    reader: BagReader,
+    pipeline: Pipeline,
+    synchronizer: Synchronizer,
+    drops: Iterable[Drop] = (),
+    odometry: OdometryFeed | None = None,
 ) -> Iterator[Answer]:
     """Replays a bag: one answer for every frame set that is due.
 
@@ -82,12 +87,15 @@ def answers(
         pipeline: its rig is the one that the bag is read with.
         synchronizer: a fresh one for the same rig.
         drops: what to leave out.
+        odometry: feeds the history that the pipeline has; it knows what had arrived when a set was closed.
 
     Raises:
         BagError: the bag does not fit the rig.
     """
     arrivals = without(reader.measurements(pipeline.rig), drops, reader.start_ns)
     for frame_set in virtual_time(arrivals, synchronizer):
+        if odometry is not None:
+            odometry.until(frame_set.closed_ns)
         stack = pipeline.encode(frame_set)
         segmentation = pipeline.segment(stack, frame_set) if stack.sensors else None
         yield Answer(frame_set, stack, segmentation)

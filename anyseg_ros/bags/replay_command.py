@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from anyseg_ros.bags.calibration import calibrated
 from anyseg_ros.bags.drops import parse_drops
+from anyseg_ros.bags.odometry import OdometryFeed, odometry_topic
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.replay import Answer, GroundTruth, answers
 from anyseg_ros.bags.report import Tally, table
@@ -45,6 +46,7 @@ def replay(
     checkpoint: Path | None = None,
     force: bool = False,
     device: str = "auto",
+    odometry: str | None = None,
 ) -> dict[str, Any]:
     """Replays a bag and writes a segmentation bag, pictures and summary.json into a folder.
 
@@ -56,6 +58,7 @@ def replay(
         checkpoint: safetensors file; None takes the shipped student.
         force: overwrite.
         device: as for ``Pipeline``.
+        odometry: topic of the vehicle's motion, or ``auto`` (see ``odometry_topic``); None: no motion compensation.
 
     Returns:
         The summary.
@@ -68,13 +71,17 @@ def replay(
         rig, notes = calibrated(rig, reader)
         cuts = parse_drops(drops, rig)
         pipeline = Pipeline(rig, checkpoint, device=device)
+        feed = None
+        if odometry is not None:
+            feed = OdometryFeed(reader, odometry_topic(reader, odometry), rig.base_frame)
+            pipeline.motion = feed.history
         prepare_bag_path(out / BAG_NAME, force)
         out.mkdir(parents=True, exist_ok=True)
         synchronizer = Synchronizer(timings_from_rig(rig, pipeline.encoding))
         begin = time.perf_counter()
         with BagWriter(out / BAG_NAME) as writer:
             recorder = Recorder(reader, pipeline, writer, out)
-            for answer in tqdm(answers(reader, pipeline, synchronizer, cuts), desc="replay", unit=" sets"):
+            for answer in tqdm(answers(reader, pipeline, synchronizer, cuts, feed), desc="replay", unit=" sets"):
                 recorder.take(answer)
         summary = recorder.tally.summary() | {
             "bag": str(bag),
@@ -87,6 +94,7 @@ def replay(
             "bag_s": round((reader.end_ns - reader.start_ns) / 1e9, 3),
             "device": str(pipeline.engine.device),
             "checkpoint": str(checkpoint or "shipped student"),
+            "motion": feed.summary() if feed else None,
         }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
@@ -195,6 +203,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--rig", type=Path, help="rig file (default: the simulated rig); CameraInfo and TF go before it"
     )
     parser.add_argument("--checkpoint", type=Path, help="network (default: the student that comes with the package)")
+    parser.add_argument(
+        "--odometry",
+        metavar="TOPIC",
+        help="bring lidar points to the frame's time by the vehicle's motion, from this topic (Odometry, TwistStamped "
+        "or TwistWithCovarianceStamped); auto: the bag's only Odometry topic (default: leave the points as they are)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--force", action="store_true", help="overwrite an earlier replay in the same folder")
     parser.set_defaults(run=run)
@@ -202,9 +216,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; see ``add_parser``."""
-    summary = replay(args.bag, args.out, args.drop, args.rig, args.checkpoint, args.force, args.device)
+    summary = replay(args.bag, args.out, args.drop, args.rig, args.checkpoint, args.force, args.device, args.odometry)
     for note in summary["notes"]:
         print(note)
+    motion = summary["motion"]
+    if motion:
+        print(f"{motion['topic']}: {motion['served']} clouds brought to their frame's time, {motion['missing']} not")
     print(f"{summary['frames_out']} of {summary['frames_due']} due sets answered in {summary['wall_s']:.1f} s")
     if not summary["frames_out"]:
         unread = ", ".join(f"{count} of {name} could not be read" for name, count in summary["rejected"].items())

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from anyseg_ros.bags import messages
 from anyseg_ros.bags.writer import BagWriter
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality
@@ -131,8 +132,10 @@ def tiny_checkpoint(
     return path
 
 
-def write_bag(path: Path, seconds: float = 4.0, storage: str = "mcap", truth: bool = True, seed: int = 3) -> Path:
-    """A bag of random input: camera at k*100 ms, lidar at 50 ms + k*100 ms, events in chunks of 10 ms."""
+def write_bag(
+    path: Path, seconds: float = 4.0, storage: str = "mcap", truth: bool = True, seed: int = 3, odometry: tuple = ()
+) -> Path:
+    """A bag of random input: camera at k*100 ms, lidar at 50 ms + k*100 ms, events in chunks of 10 ms; twists."""
     rig, rng = small_rig(), np.random.default_rng(seed)
     camera, lidar, event = rig.sensors
     entries: list[tuple[int, str, tuple]] = []
@@ -148,6 +151,7 @@ def write_bag(path: Path, seconds: float = 4.0, storage: str = "mcap", truth: bo
         for t in range(0, end_ns + 1, 50 * MS):
             labels = np.broadcast_to(np.arange(64, dtype=np.uint8) // 22, (36, 64))
             entries.append((START_NS + t, "truth", (START_NS + t, np.ascontiguousarray(labels))))
+    entries += [(twist.stamp_ns, "odometry", (twist.stamp_ns, twist)) for twist in odometry]
     with BagWriter(path, storage=storage) as writer:
         writer.write_tf_static(START_NS, "base_link", [(s.frame_id, s.base_from_sensor) for s in rig.sensors])
         for arrival_ns, kind, (stamp_ns, payload) in sorted(entries, key=lambda entry: entry[0]):
@@ -158,6 +162,8 @@ def write_bag(path: Path, seconds: float = 4.0, storage: str = "mcap", truth: bo
                 writer.write_points(lidar.topic, arrival_ns, stamp_ns, lidar.frame_id, payload)
             elif kind == "events":
                 writer.write_events(event.topic, arrival_ns, stamp_ns, event.frame_id, payload)
+            elif kind == "odometry":
+                writer.write("/odometry", arrival_ns, messages.odometry(np.eye(4), payload, "base_link"))
             else:
                 writer.write_image("/ground_truth/labels", arrival_ns, stamp_ns, camera.frame_id, payload)
     return path
