@@ -73,7 +73,7 @@ def thin_points(image: np.ndarray, zoom: float, rng: np.random.Generator) -> np.
 
 
 def augment(
-    images: dict[str, np.ndarray], labels: np.ndarray, zoom_max: float, rng: np.random.Generator
+    images: dict[str, np.ndarray], labels: np.ndarray, zoom_max: float, rng: np.random.Generator, values: bool = True
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """One random flip and zoom for everything, then what is each modality's own.
 
@@ -82,6 +82,7 @@ def augment(
         labels: uint8 [H,W].
         zoom_max: largest magnification.
         rng: the only source of randomness.
+        values: also change what each sensor reports; its meaning must be that of the default encoding.
     """
     height, width = labels.shape
     window = zoom_window(height, width, zoom_max, rng)
@@ -90,9 +91,11 @@ def augment(
     pick = np.ix_(rows, columns)
     out = {}
     for name, image in images.items():
-        if name == "camera":
-            out[name] = jitter_camera(resample_camera(image, window, flip), rng)
-            continue
-        moved = image[:, pick[0], pick[1]]
-        out[name] = thin_events(moved, rng) if name == "event" else thin_points(moved, window[2], rng)
+        moved = resample_camera(image, window, flip) if name == "camera" else image[:, pick[0], pick[1]]
+        if not values:
+            out[name] = moved
+        elif name == "camera":
+            out[name] = jitter_camera(moved, rng)
+        else:
+            out[name] = thin_events(moved, rng) if name == "event" else thin_points(moved, window[2], rng)
     return out, labels[pick]

@@ -15,7 +15,7 @@ import torch
 import anyseg_ros
 from anyseg_ros.model.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
-from anyseg_ros.sensors.presets import differences
+from anyseg_ros.sensors.presets import DEFAULT, PRESETS, differences
 from anyseg_training.config import Recipe, load_recipe, save_recipe
 from anyseg_training.data import Normaliser, Pack, PackError, TrainingBatches
 from anyseg_training.evaluate import evaluate, markdown
@@ -51,6 +51,10 @@ def build_parser() -> argparse.ArgumentParser:
     pack.add_argument("--grid", type=grid_from, default=(160, 288), metavar="HxW", help="network grid (160x288)")
     pack.add_argument("--out", type=Path, required=True, help="folder of the pack; resumed when unfinished")
     pack.add_argument("--workers", type=int, default=2)
+    pack.add_argument("--encoding", choices=sorted(PRESETS), default=DEFAULT.name, help="see docs/encodings.md")
+    pack.add_argument(
+        "--void-as-road", action="store_true", help="unlabelled pixels become class 0, as the AnySeg release has it"
+    )
     pack.set_defaults(run=run_pack)
 
     for name, text in (("teacher", "train on all modalities"), ("student", "train with modalities missing")):
@@ -90,7 +94,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_pack(args: argparse.Namespace) -> None:
     """``anyseg-train pack``."""
-    counts = make_pack(args.data, args.split, args.grid, args.out, args.workers)
+    counts = make_pack(
+        args.data, args.split, args.grid, args.out, args.workers,
+        encoding=PRESETS[args.encoding], void_as_road=args.void_as_road,
+    )  # fmt: skip
     print(f"{args.out}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 

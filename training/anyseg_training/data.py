@@ -2,8 +2,8 @@
 """A packed set: encoded samples as memory-mapped arrays, and the batches that training draws from them.
 
 A pack is a folder: ``index.json`` (what the samples are), per modality ``<name>.npy`` [N,3,H,W] (camera uint8, the
-others float16), ``labels.npy`` uint8 [N,H,W], ``present.npy`` bool [N,M], ``prior.npy`` uint8 [H,W] (each position's
-most frequent class).
+others float16), ``labels.npy`` uint8 [N,H,W], ``present.npy`` bool [N,M] (the index says why not), ``prior.npy`` uint8
+[H,W] (each position's most frequent class). A modality that is absent from a sample is not fed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anyseg_ros.sensors.presets import EncodingError, encoding_of
 from anyseg_training.augment import augment
 
 INDEX = "index.json"
+FORMAT = 2
 
 
 class PackError(ValueError):
@@ -46,6 +48,7 @@ class Pack:
     Attributes:
         root: its folder.
         index: the parsed ``index.json``.
+        encoding: what the payloads became.
         modalities: names, in the order of the stack.
         grid: (height, width).
         samples: list of dicts with scene, drive, weather, time_of_day.
@@ -55,12 +58,20 @@ class Pack:
         """Open a pack.
 
         Raises:
-            PackError: the folder is no finished pack.
+            PackError: the folder is no finished pack, or of an encoding that this code does not make.
         """
         self.root = Path(root)
         if not (self.root / INDEX).is_file():
             raise PackError(f"{self.root} holds no {INDEX}; make the pack with 'anyseg-train pack' and let it finish")
         self.index = json.loads((self.root / INDEX).read_text())
+        if self.index.get("format") != FORMAT:
+            raise PackError(
+                f"{self.root} is a pack of format {self.index.get('format')}, this code reads {FORMAT}; pack again"
+            )
+        try:
+            self.encoding = encoding_of(self.index["encoding"], self.index["encoding_parameters"], str(self.root))
+        except EncodingError as error:
+            raise PackError(str(error)) from error
         self.modalities: list[str] = self.index["modalities"]
         self.grid: tuple[int, int] = tuple(self.index["grid"])
         self.samples: list[dict] = self.index["samples"]
@@ -78,15 +89,19 @@ class Pack:
         return self.index["normalisation"]
 
     def raw(self, i: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Sample i: modality name -> raw float32 [3,H,W], and labels uint8 [H,W]."""
-        images = {name: decoded(array[i]) for name, array in self.arrays.items()}
+        """Sample i: modality name -> raw float32 [3,H,W], and labels uint8 [H,W].
+
+        What is absent is zeros here, for arrays have one shape; ``present`` keeps it from the network.
+        """
+        full_scale = self.encoding.camera.full_scale
+        images = {name: decoded(array[i], full_scale) for name, array in self.arrays.items()}
         return images, np.asarray(self.labels[i])
 
 
-def decoded(stored: np.ndarray) -> np.ndarray:
-    """Stored form -> raw float32."""
+def decoded(stored: np.ndarray, full_scale: float) -> np.ndarray:
+    """Stored form -> raw float32; ``full_scale`` is what grey level 255 of a camera means."""
     if stored.dtype == np.uint8:
-        return stored.astype(np.float32) / np.float32(255.0)
+        return stored.astype(np.float32) / np.float32(255.0 / full_scale)
     return stored.astype(np.float32)
 
 
@@ -110,8 +125,9 @@ class TrainingBatches:
     """Batches as a pure function of the step, so that a resumed run sees what an uninterrupted one would."""
 
     def __init__(self, pack: Pack, normaliser: Normaliser, batch: int, zoom_max: float, seed: int) -> None:
-        if len(pack) == 0:
-            raise PackError(f"{pack.root} holds no samples")
+        self._usable = np.flatnonzero(pack.present.any(1))
+        if len(self._usable) == 0:
+            raise PackError(f"{pack.root} holds no samples with anything to see")
         self.pack = pack
         self.normaliser = normaliser
         self.batch = batch
@@ -121,12 +137,12 @@ class TrainingBatches:
         self._order = np.empty(0, np.intp)
 
     def sample_index(self, draw: int) -> int:
-        """The pack's index of the draw-th sample: every epoch is a fresh permutation."""
-        epoch, position = divmod(draw, len(self.pack))
+        """The pack's index of the draw-th sample: every epoch is a fresh permutation of those with a modality."""
+        epoch, position = divmod(draw, len(self._usable))
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.pack))
-        return int(self._order[position])
+            self._order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self._usable))
+        return int(self._usable[self._order[position]])
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
@@ -134,7 +150,8 @@ class TrainingBatches:
         for draw in range(step * self.batch, (step + 1) * self.batch):
             i = self.sample_index(draw)
             images, label = self.pack.raw(i)
-            images, label = augment(images, label, self.zoom_max, np.random.default_rng([self.seed, 2, draw]))
+            rng = np.random.default_rng([self.seed, 2, draw])
+            images, label = augment(images, label, self.zoom_max, rng, not self.pack.encoding.of_muses_sdk)
             stacks.append(self.normaliser(images))
             labels.append(label)
             present.append(self.pack.present[i])

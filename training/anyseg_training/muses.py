@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import h5py
 import numpy as np
 
 from anyseg_ros.modality import Modality
-from anyseg_ros.sensors.rig import Rig, rig_from_muses_calib
+from anyseg_ros.sensors.messages import PayloadError, compressed_image_from
+from anyseg_ros.sensors.rig import Rig, optical_model, rig_from_muses_calib
 from anyseg_ros.types import Events, Measurement, Points
 
 # Intensities of the lidar files are 0..255.
@@ -26,6 +28,25 @@ SAME_CLOCK_US = 1_000_000
 
 class DatasetError(ValueError):
     """A dataset's file is missing or broken; the message names it."""
+
+
+class TornFile(DatasetError):
+    """A sensor's file is there, but broken: that sample does without the sensor, as a vehicle would."""
+
+
+@dataclass(frozen=True)
+class SceneData:
+    """What was measured in a scene.
+
+    Attributes:
+        measurements: by sensor name.
+        torn: by sensor name, a sentence for each file that is there but broken.
+        reference_ns: time of the picture.
+    """
+
+    measurements: dict[str, Measurement]
+    torn: dict[str, str]
+    reference_ns: int
 
 
 @dataclass(frozen=True)
@@ -101,12 +122,14 @@ def read_image(path: Path) -> np.ndarray:
     """uint8 [H,W,3] RGB.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: it is missing.
+        TornFile: it is no readable image.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f"{path} is missing or no readable image")
-    return np.ascontiguousarray(image[..., ::-1])
+    _check_there(path)
+    try:  # by the reader of compressed messages, which tells a torn picture from a whole one
+        return compressed_image_from(SimpleNamespace(format=path.suffix, data=np.fromfile(path, np.uint8)))
+    except PayloadError as error:
+        raise TornFile(f"{path} is no readable image: {error}") from error
 
 
 def read_labels(root: Path, scene: Scene) -> np.ndarray:
@@ -125,13 +148,17 @@ def read_labels(root: Path, scene: Scene) -> np.ndarray:
 def read_points(path: Path) -> Points:
     """A lidar file: float64 [N,6] = x, y, z, intensity 0..255, ring, time.
 
+    Points and intensities stay float64, so that an encoding that draws in double precision loses nothing.
+
     Raises:
-        DatasetError: it is missing or its size is no multiple of a point's.
+        DatasetError: it is missing.
+        TornFile: its size is no multiple of a point's.
     """
-    if not path.is_file() or path.stat().st_size % 48:
-        raise DatasetError(f"{path} is missing or its size is no multiple of 48 bytes (six float64 per point)")
+    _check_there(path)
+    if path.stat().st_size % 48:
+        raise TornFile(f"{path} has a size that is no multiple of 48 bytes (six float64 per point)")
     table = np.fromfile(path, np.float64).reshape(-1, 6)
-    return Points(table[:, :3].astype(np.float32), table[:, 3].astype(np.float32), ring=table[:, 4].astype(np.uint16))
+    return Points(table[:, :3].copy(), table[:, 3].copy(), ring=table[:, 4].astype(np.uint16))
 
 
 def read_events(path: Path, size: tuple[int, int], exposure_end_us: int) -> tuple[Events, int]:
@@ -140,14 +167,18 @@ def read_events(path: Path, size: tuple[int, int], exposure_end_us: int) -> tupl
     The reference is the end of the picture's exposure where both clocks agree, else the last event.
 
     Raises:
-        DatasetError: it is missing or lacks a column.
+        DatasetError: it is missing.
+        TornFile: it cannot be read, lacks a column, or its columns do not fit together.
     """
+    _check_there(path)
     try:
         with h5py.File(path) as file:
             x, y, t_us, p = (file["events"][name][:] for name in ("x", "y", "t", "p"))
             offset_us = int(file["t_offset"][()]) if "t_offset" in file else 0
     except (OSError, KeyError) as error:
-        raise DatasetError(f"{path} is missing or no event file with events/x, y, t, p ({error})") from error
+        raise TornFile(f"{path} is no event file with events/x, y, t, p ({error})") from error
+    if len({len(column) for column in (x, y, t_us, p)}) > 1 or (np.diff(t_us.astype(np.int64)) < 0).any():
+        raise TornFile(f"{path} has columns of different lengths, or times that go back")
     width, height = size
     inside = (x < width) & (y < height)
     t_ns = (t_us[inside].astype(np.int64) + offset_us) * 1000
@@ -157,23 +188,35 @@ def read_events(path: Path, size: tuple[int, int], exposure_end_us: int) -> tupl
     return events, (exposure_end_us if same_clock else last_us) * 1000
 
 
-def read_measurements(root: Path, scene: Scene, rig: Rig) -> tuple[dict[str, Measurement], int]:
-    """The measurements of a scene by sensor name, and the reference time in ns.
+def read_measurements(root: Path, scene: Scene, rig: Rig) -> SceneData:
+    """The measurements of a scene; a broken file costs its own sensor only.
 
     Raises:
-        DatasetError: a file is missing or broken.
+        DatasetError: a file is missing.
     """
-    model = rig.sensor("event").model
-    assert model is not None  # a Rig refuses an optical sensor without one
-    events, reference_ns = read_events(
-        scene.file(root, "event_camera", "event_camera.h5"), (model.width, model.height), scene.exposure_end_us
-    )
-    payloads = {
-        "camera": read_image(scene.file(root, "frame_camera", "frame_camera.png")),
-        "lidar": read_points(scene.file(root, "lidar", "lidar.bin")),
-        "event": events,
-    }
+    model = optical_model(rig.sensor("event"))
+    payloads: dict[str, np.ndarray | Points | Events] = {}
+    torn = {}
+    for name, read, file in (
+        ("camera", read_image, scene.file(root, "frame_camera", "frame_camera.png")),
+        ("lidar", read_points, scene.file(root, "lidar", "lidar.bin")),
+    ):
+        try:
+            payloads[name] = read(file)
+        except TornFile as error:
+            torn[name] = str(error)
+    reference_ns = scene.exposure_end_us * 1000
+    file = scene.file(root, "event_camera", "event_camera.h5")
+    try:
+        payloads["event"], reference_ns = read_events(file, (model.width, model.height), scene.exposure_end_us)
+    except TornFile as error:
+        torn["event"] = str(error)
     measurements = {
         name: Measurement(name, rig.sensor(name).modality, reference_ns, payload) for name, payload in payloads.items()
     }
-    return measurements, reference_ns
+    return SceneData(measurements, torn, reference_ns)
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing")

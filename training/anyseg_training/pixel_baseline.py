@@ -20,11 +20,16 @@ PIXELS_PER_SAMPLE = 400
 STEPS = 60
 
 
+def samples_with(pack: Pack, name: str) -> list[int]:
+    """The samples that have a modality."""
+    return np.flatnonzero(pack.present[:, pack.modalities.index(name)]).tolist()
+
+
 def draw_pixels(pack: Pack, name: str, seed: int) -> tuple[Tensor, Tensor]:
     """Random labelled pixels of a pack: float32 [N,3] raw channels, int64 [N] classes."""
     rng = np.random.default_rng(seed)
     channels, classes = [], []
-    for i in range(len(pack)):
+    for i in samples_with(pack, name):
         images, labels = pack.raw(i)
         inside = np.flatnonzero(labels.ravel() != UNLABELLED)
         chosen = rng.choice(inside, min(PIXELS_PER_SAMPLE, len(inside)), replace=False)
@@ -74,7 +79,7 @@ def pixel_baseline(train: Pack, test: Pack, seed: int = 0) -> dict[str, dict[str
         for kind, balanced in (("plain", False), ("balanced", True)):
             regression = PixelRegression(x, y, classes, balanced)
             counts = np.zeros((classes, classes + 1), np.int64)
-            for i in range(len(test)):
+            for i in samples_with(test, name):
                 images, labels = test.raw(i)
                 counts += confusion(regression.labels(images[name]), labels, classes)
             result[kind] = round(miou(counts) or 0.0, 2)
