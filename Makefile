@@ -12,6 +12,8 @@ help:
 	@echo "make demo   drive through a real ROS 2 graph while sensors are cut; report in out/demo/report.html"
 	@echo "make test   everything: unit, property, contract, live graph"
 	@echo "make fuzz   random messages into every reader for SECONDS=60; findings in out/fuzz"
+	@echo "make faults every fault on a live graph, one row each; out/faults/faults.md (about 15 minutes)"
+	@echo "make soak   a drive in a loop with random faults, MINUTES=30; out/soak"
 	@echo "make bench  measurements against what one would use instead; JSON in out/bench"
 	@echo "make lint   style, types, import contract"
 
@@ -36,6 +38,12 @@ test: $(READY)
 SECONDS ?= 60
 fuzz: $(READY)
 	$(CLEAN) $(BIN)/python test/fuzz/fuzz_run.py --seconds $(SECONDS)
+
+faults: $(READY)
+	$(CLEAN) $(BIN)/python -m anyseg_ros.cli faults --out out/faults
+
+soak: $(READY)
+	$(CLEAN) $(BIN)/python -m anyseg_ros.cli soak --out out/soak --minutes $(or $(MINUTES),30)
 
 bench: $(READY)
 	$(CLEAN) $(BIN)/python -m benchmarks --out out/bench

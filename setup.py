@@ -89,6 +89,7 @@ setup(
             "segmentor = anyseg_ros.nodes.segmentor_node:main",
             "player = anyseg_ros.nodes.player_node:main",
             "recorder = anyseg_ros.nodes.recorder_node:main",
+            "fault_relay = anyseg_ros.nodes.fault_relay:main",
         ]
     },
 )

@@ -41,6 +41,7 @@ def add_parser(subparsers: Any) -> None:
     add_common(parser, Path("out/faults"))
     parser.add_argument("--acts", help="acts to play, separated by commas (default: all)")
     parser.add_argument("--rows", help="only rows whose name contains this")
+    parser.add_argument("--keep", action="store_true", help="keep the recorded messages (tens of MB a second)")
     parser.set_defaults(run=run)
 
 
@@ -72,7 +73,7 @@ def _run(args: argparse.Namespace, acts: tuple[Act, ...], began: float) -> int:
     with opened(args) as (stage, setup):
         verdicts: list[Verdict] = []
         for act in acts:
-            verdicts += perform(stage, setup, act)
+            verdicts += perform(stage, setup, act, args.keep)
         facts = {"rate": setup.rate, "bag": setup.bag.name, "checkpoint": setup.checkpoint.name}
         data = report.summary(verdicts, {**facts, "took_s": round(time.monotonic() - began, 1)})
         report.write(setup.out, data)
@@ -97,15 +98,16 @@ def chosen(acts: str | None, rows: str | None) -> tuple[Act, ...]:
     return tuple(act for act in found if act.rows)
 
 
-def perform(stage: Stage, setup: Setup, act: Act) -> list[Verdict]:
-    """Play an act and judge it."""
+def perform(stage: Stage, setup: Setup, act: Act, keep: bool = False) -> list[Verdict]:
+    """Play an act and judge it; the recorded messages go afterwards, unless they are to be kept."""
     with Step(f"Act '{act.name}': {len(act.rows)} rows") as step:
         performance = Performance(stage, setup, act, step)
         played = performance.play()
         step.show(1.0, "judging")
         topics = {name: topic for name, (topic, _) in performance.routes.items()}
         verdicts = judge_act(played, setup.rig, setup.checkpoint, topics)
-        shutil.rmtree(played.folder / "blobs", ignore_errors=True)
+        if not keep:
+            shutil.rmtree(played.folder / "blobs", ignore_errors=True)
         broken = [verdict.name for verdict in verdicts if verdict.broken]
         step.result(f"broken: {', '.join(broken)}" if broken else "all promises kept")
     return verdicts

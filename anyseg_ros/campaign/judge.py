@@ -18,6 +18,7 @@ from anyseg_ros.demo.gather import rules_from_rig
 from anyseg_ros.sensors.rig import Rig
 
 SETTLED_S = 1.2  # diagnostics come once a second, and on change
+ROW_S = 20.0  # no row lasts longer; the stamps of a drive whose time jumps come again after that
 TOLD_S = 0.5  # what is said this soon after a row began may speak of the one before
 
 
@@ -27,7 +28,7 @@ class Verdict:
 
     Attributes:
         act, name, must: the row.
-        due, answered: frames from the begin of the fault to the end of the row.
+        due, answered: frames from the begin of the fault to the end of the row; unanswered_s: when the others were due.
         gap_s: longest silence of the output; gap_limit_s: what was promised, None for nothing.
         wrong: sentences about outputs that are wrong.
         said: what diagnostics said, and when: changes of level or text.
@@ -41,6 +42,7 @@ class Verdict:
     must: str
     due: int = 0
     answered: int = 0
+    unanswered_s: list[float] = field(default_factory=list)
     gap_s: float = 0.0
     gap_limit_s: float | None = None
     wrong: list[str] = field(default_factory=list)
@@ -115,9 +117,10 @@ def _judge_row(
 ) -> Verdict:
     row = placed.row
     verdict = Verdict(played.act.name, row.name, row.must)
-    stamps = {frame.stamp_ns for frame in evidence.frames}
-    owed = [stamp_ns for at_s, stamp_ns in due if placed.begin_s <= at_s < placed.until_s]
-    verdict.due, verdict.answered = len(owed), sum(stamp_ns in stamps for stamp_ns in owed)
+    stamps = {frame.stamp_ns for frame in evidence.frames if abs(frame.at_s - placed.begin_s) < ROW_S}
+    owed = [(at_s, stamp_ns) for at_s, stamp_ns in due if placed.begin_s <= at_s < placed.until_s]
+    verdict.unanswered_s = [round(at_s - placed.begin_s, 3) for at_s, stamp_ns in owed if stamp_ns not in stamps]
+    verdict.due, verdict.answered = len(owed), len(owed) - len(verdict.unanswered_s)
     inside = [f for f in evidence.frames if placed.begin_s - 0.35 <= f.at_s < placed.until_s]
     verdict.gap_s = max((b.at_s - a.at_s for a, b in pairwise(inside)), default=row.fault_s + row.clean_s)
     if row.gap_periods is not None:
@@ -175,8 +178,8 @@ def _changes(spoken: Sequence[Report], begin_s: float) -> list[str]:
     for report in spoken:
         text = f"{report.level.upper()} {report.message}"
         pattern = re.sub(r"[\d.]+", "#", text)
-        if last.get(report.name, "OK ok") != pattern:
-            last[report.name] = pattern
+        before, last[report.name] = last.get(report.name, "OK"), pattern
+        if before != pattern and not (before.startswith("OK") and report.level == "ok"):
             found.append(f"{report.at_s - begin_s:+.1f} s {report.name.removeprefix('segmentor: ')}: {text}")
     return found
 

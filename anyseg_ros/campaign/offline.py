@@ -20,6 +20,7 @@ from anyseg_ros.types import Events, FrameSet, Measurement
 
 DIFFERENT = 1e-4
 SKEW_NS = 2_000  # a skew is reported in milliseconds with six digits
+FORGOTTEN_S = 4.0  # a measurement is answered sooner; a drive whose time jumps sends its stamp again later
 TAKEN_OVER_S = 1.0  # a calibration serves from the next frame on; which one that is depends on the queue
 
 
@@ -49,18 +50,18 @@ class Offline:
         self._rules = {rule.name: rule for rule in rules}
         self._pipeline = Pipeline(rig, checkpoint, "cpu", threads=1)
         self._calibrations = self._read_calibrations()
-        self._stamps: dict[str, dict[int, Arrival]] = {}
+        self._stamps: dict[str, dict[int, list[Arrival]]] = {}
         self._order: dict[str, list[int]] = {}
         self._events: dict[str, list[tuple[float, Measurement]]] = {}
         for sensor in rig.sensors:
             if sensor.modality is Modality.EVENT:
                 self._events[sensor.name] = list(evidence.events(rig, sensor.name))
                 continue
-            first: dict[int, Arrival] = {}
+            by_stamp: dict[int, list[Arrival]] = {}
             for arrival in evidence.arrivals[sensor.name]:
-                first.setdefault(arrival.stamp_ns, arrival)  # of several with one stamp the first is kept
-            self._stamps[sensor.name] = first
-            self._order[sensor.name] = sorted(first)
+                by_stamp.setdefault(arrival.stamp_ns, []).append(arrival)
+            self._stamps[sensor.name] = by_stamp
+            self._order[sensor.name] = sorted(by_stamp)
 
     def check(self, frame: Frame) -> None:
         """Compare one label image with what the offline pipeline makes of the same measurements.
@@ -105,7 +106,7 @@ class Offline:
         if rule.modality is Modality.EVENT:
             if frame.stamp_ns % rule.period_ns:
                 raise WrongOutput(f"its stamp is no multiple of the output period of '{rule.name}'")
-        elif frame.stamp_ns not in self._stamps[rule.name]:
+        elif not self._arrived(frame, rule.name, frame.stamp_ns):
             raise WrongOutput(f"'{rule.name}' never sent a measurement with its stamp")
 
     def _measurement(self, frame: Frame, rule: SensorRule, corrected_ns: int, skew_ns: int) -> Measurement:
@@ -121,13 +122,17 @@ class Offline:
         wanted_ns = corrected_ns + skew_ns + rule.offset_ns
         order = self._order[rule.name]
         near = order[bisect.bisect_left(order, wanted_ns - SKEW_NS) : bisect.bisect_right(order, wanted_ns + SKEW_NS)]
-        arrived = [self._stamps[rule.name][stamp_ns] for stamp_ns in near]
-        arrived = [arrival for arrival in arrived if arrival.at_s <= frame.at_s]
+        arrived = [arrival for stamp_ns in near for arrival in self._arrived(frame, rule.name, stamp_ns)]
         if not arrived:
             raise WrongOutput(f"'{rule.name}' is claimed, but no measurement of it had arrived")
         message = self._evidence.message(arrived[0])
         sensor = self._rig.sensor(rule.name)
         return Measurement(rule.name, rule.modality, arrived[0].stamp_ns, message, sensor.frame_id)
+
+    def _arrived(self, frame: Frame, sensor: str, stamp_ns: int) -> list[Arrival]:
+        """What had arrived with a stamp not long before a frame; of duplicates the first is kept, and stands first."""
+        arrivals = self._stamps[sensor].get(stamp_ns, [])
+        return [arrival for arrival in arrivals if 0 <= frame.at_s - arrival.at_s < FORGOTTEN_S]
 
     def _window(self, frame: Frame, rule: SensorRule, corrected_ns: int, skew_ns: int) -> Measurement:
         after_ns = corrected_ns - rule.window_ns + rule.offset_ns
@@ -135,7 +140,7 @@ class Offline:
         parts = [
             m.payload.between(after_ns, until_ns)
             for at_s, m in self._events[rule.name]
-            if at_s <= frame.at_s and m.stamp_ns > after_ns and (m.start_ns or 0) < until_ns
+            if 0 <= frame.at_s - at_s < FORGOTTEN_S and m.stamp_ns > after_ns and (m.start_ns or 0) < until_ns
         ]
         parts = [part for part in parts if len(part)]
         if not parts:

@@ -8,14 +8,17 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
+from anyseg_ros.modality import subset_name
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.episodes import Episodes
 from anyseg_ros.nodes.frame_processor import FrameProcessor
 from anyseg_ros.nodes.sync_loop import SyncLoop
 from anyseg_ros.nodes.worker import Worker
-from anyseg_ros.sync.health import OutputHealth, OutputState, SensorHealth
+from anyseg_ros.sync.health import OutputHealth, OutputState, SensorHealth, SensorState
 
 _PERIOD_NS = 1_000_000_000
+# A frame set that is due and not answered after this long is no hiccup.
+_UNANSWERED_NS = 1_000_000_000
 _SEVERITY = ("ok", "warn", "error")
 
 
@@ -44,8 +47,10 @@ class Reporter:
         self._loop = loop
         self._episodes = episodes
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.reliable())
+        self._required = {timing.name: timing.required for timing in loop.synchronizer.config.sensors}
         self._said: tuple[str, ...] = ()
         self._said_ns = 0
+        self._dropped = 0
 
     def close(self) -> None:
         """Ends the publisher."""
@@ -58,42 +63,85 @@ class Reporter:
             now_ns: the node's clock.
             steady_ns: the steady clock, which paces the reports.
         """
+        self._watch_drops()
         sensors = self._loop.synchronizer.health(now_ns)
         output = self._loop.synchronizer.output_health(now_ns)
         subset = self._processor.last.subset if self._processor.last else ""
         states = (*(health.state.value for health in sensors.values()), output.state.value, subset)
+        states += tuple(str(len(self._episodes.about(what))) for what in (*sensors, "output"))
         if states == self._said and steady_ns - self._said_ns < _PERIOD_NS:
             return
         self._said, self._said_ns = states, steady_ns
         name = self._node.get_name()
-        statuses = [self._sensor_status(f"{name}: {sensor}", sensor, h, now_ns) for sensor, h in sensors.items()]
-        statuses.append(self._output_status(f"{name}: output", output, now_ns))
+        statuses = [self._sensor_status(name, sensor, h, now_ns, steady_ns) for sensor, h in sensors.items()]
+        statuses.append(self._output_status(name, output, now_ns))
         head = conversions.header(self._node.get_clock().now().nanoseconds, "")
         self._publisher.publish(conversions.diagnostics(statuses, head))
 
-    def _sensor_status(self, name: str, sensor: str, health: SensorHealth, now_ns: int) -> Any:
-        losses = {f"events.{what}": n for what, n in self._loop.event_losses(sensor).items()}
-        values = {**_figures(health, now_ns), **losses}
-        return conversions.status(health.level.value, name, health.reason or health.state.value, values, sensor)
+    def _watch_drops(self) -> None:
+        """Tells of frame sets that gave way to newer ones: the network does not keep up."""
+        dropped, self._dropped = self._worker.dropped - self._dropped, self._worker.dropped
+        if dropped:
+            self._episodes.report(
+                "overload",
+                "the network is behind: frame sets were dropped for newer ones (worker.dropped counts them); "
+                "lower the sensors' rate, or take a smaller network or a faster device",
+            )
+        else:
+            self._episodes.clear("overload")
 
-    def _output_status(self, name: str, health: OutputHealth, now_ns: int) -> Any:
-        processor, last = self._processor, self._processor.last
-        levels, texts = [health.level.value], [health.reason]
+    def _sensor_status(self, node: str, sensor: str, health: SensorHealth, now_ns: int, steady_ns: int) -> Any:
+        level, texts = health.level.value, [health.reason or health.state.value]
+        troubles = [] if health.state is SensorState.DISABLED else self._episodes.about(sensor)
+        if troubles:
+            level = _worst(level, "error" if self._required[sensor] else "warn")
+            texts = [trouble.sentence for trouble in troubles] + [health.reason]
+        values = {
+            **_figures(health, now_ns),
+            **{f"events.{what}": n for what, n in self._loop.event_losses(sensor).items()},
+            "troubles": len(troubles),
+            "trouble_since_s": max((steady_ns - t.since_ns for t in troubles), default=0) / 1e9,
+            "turned_down": self._processor.counters[f"turned_down.{sensor}"],
+        }
+        return conversions.status(level, f"{node}: {sensor}", "; ".join(t for t in texts if t), values, sensor)
+
+    def _output_level(self, health: OutputHealth, now_ns: int) -> tuple[str, list[str]]:
+        """How bad it is, and what there is to say."""
+        last = self._processor.last
+        level, texts = health.level.value, [health.reason]
+        troubles = self._episodes.about("output")
         if last is None:
-            levels.append("warn")
+            level = _worst(level, "warn")
             texts.append("nothing published yet")
-        elif health.state is not OutputState.SILENT and now_ns - last.published_ns > 3 * _PERIOD_NS:
-            levels.append("error")
+        elif health.state is not OutputState.SILENT and now_ns - last.published_ns > _UNANSWERED_NS:
+            level = "error"
             texts.append(f"sets are due, but nothing was published for {(now_ns - last.published_ns) / 1e9:.1f} s")
+        if troubles:
+            level = _worst(level, "warn")
+            texts += [trouble.sentence for trouble in troubles]
+        refused = [name for name in self._required if any(t.unused for t in self._episodes.about(name))]
+        if refused:
+            level = _worst(level, "error" if any(self._required[name] for name in refused) else "warn")
+            texts.append(f"nothing usable from {', '.join(refused)}")
+        return level, texts
+
+    def _output_status(self, node: str, health: OutputHealth, now_ns: int) -> Any:
+        processor, last = self._processor, self._processor.last
+        level, texts = self._output_level(health, now_ns)
+        miou = processor.pipeline.meta.miou
+        full = subset_name(sensor.modality for sensor in processor.pipeline.rig.sensors)
+        validated, best = miou.get(last.subset) if last else None, miou.get(full)
         values = {
             "state": health.state.value,
             "reference": health.reference or "",
             "subset": last.subset if last else "",
-            "validated_miou": _or_unknown(processor.pipeline.meta.miou.get(last.subset) if last else None),
+            "validated_miou": _or_unknown(validated),
+            "validated_miou_change": _or_unknown(None if validated is None or best is None else validated - best),
             "mean_confidence": _or_unknown(last.confidence if last else None),
             "device": str(processor.pipeline.engine.device),
-            "rate_hz": health.rate_hz,
-            "age_s": _or_unknown(None if health.age_ns is None else health.age_ns / 1e9),
+            "rate_hz": processor.rate_hz,
+            "sets_hz": health.rate_hz,
+            "age_s": _or_unknown(None if last is None else max(0, now_ns - last.published_ns) / 1e9),
             **{f"sets.{fate}": n for fate, n in health.counts.items()},
             "worker.dropped": self._worker.dropped,
             "worker.failed": self._worker.failed,
@@ -103,7 +151,11 @@ class Reporter:
         }
         text = "; ".join(t for t in texts if t) or f"publishing {values['subset']}"
         device = str(processor.pipeline.engine.device)
-        return conversions.status(max(levels, key=_SEVERITY.index), name, text, values, device)
+        return conversions.status(level, f"{node}: output", text, values, device)
+
+
+def _worst(*levels: str) -> str:
+    return max(levels, key=_SEVERITY.index)
 
 
 def _figures(health: SensorHealth, now_ns: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,8 @@ from anyseg_ros.nodes.outputs import Outputs
 from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.types import FrameSet, Segmentation
+
+RECENT = 32  # label images over which the rate is taken
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,14 @@ class FrameProcessor:
         self.latencies = Latencies()
         self.counters: Counter[str] = Counter()
         self.last: LastOutput | None = None
+        self._published_ns: deque[int] = deque(maxlen=RECENT)
+
+    @property
+    def rate_hz(self) -> float:
+        """Label images a second over the last ones, by the node's clock."""
+        times = list(self._published_ns)
+        span_ns = times[-1] - times[0] if len(times) > 1 else 0
+        return (len(times) - 1) * 1e9 / span_ns if span_ns > 0 else 0.0
 
     def recalibrate(self, rig: Rig) -> None:
         """Uses another calibration from the next frame on."""
@@ -110,7 +120,7 @@ class FrameProcessor:
     def _tell_problems(self, problems: dict[str, str], used: set[str]) -> None:
         for name, sentence in problems.items():
             self.counters[f"turned_down.{name}"] += 1
-            self._episodes.report(f"payload of {name}", f"a payload of '{name}' is not used: {sentence}")
+            self._episodes.report(f"payload of {name}", f"a payload of '{name}' is not used: {sentence}", name, True)
         for name in used:
             self._episodes.clear(f"payload of {name}")
 
@@ -120,6 +130,9 @@ class FrameProcessor:
         labelled = segmentation.confidence[segmentation.confidence > 0]
         confidence = float(labelled.mean()) if labelled.size else 0.0
         self.counters["frames_out"] += 1
+        if self._published_ns and published_ns < self._published_ns[-1]:
+            self._published_ns.clear()  # the clock has jumped
+        self._published_ns.append(published_ns)
         self.latencies.add(stages)
         self.last = LastOutput(
             segmentation.stamp_ns, segmentation.subset, frame_set.reference, published_ns, confidence

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import message_filters
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
+from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from anyseg_ros.modality import Modality
@@ -60,6 +62,7 @@ class Inputs:
         settings: says which message types are expected.
         on_message: takes (sensor, message).
         on_camera_info: takes (sensor, message).
+        on_incompatible_qos: takes (sensor, topic, policy) when a publisher cannot be heard.
 
     Raises:
         ParameterError: as ``message_type_of``.
@@ -73,8 +76,10 @@ class Inputs:
         settings: SegmentorParameters,
         on_message: Callable[[Sensor, Any], None],
         on_camera_info: Callable[[Sensor, CameraInfo], None],
+        on_incompatible_qos: Callable[[Sensor, str, str], None],
     ) -> None:
         self._node = node
+        self._on_incompatible_qos = on_incompatible_qos
         self._filters: list[message_filters.Subscriber] = []
         topics = input_topics(rig)
         kinds = {s.name: message_type_of(node, s, topics[s.name], settings) for s in rig.sensors}
@@ -105,7 +110,15 @@ class Inputs:
             self._subscribe(CameraInfo, f"{topic}_info", qos.sensor_data(), on_camera_info, sensor)
 
     def _subscribe(self, kind: type, topic: str, profile: Any, callback: Callable[..., None], sensor: Sensor) -> None:
-        options = {"qos_profile": profile, "qos_overriding_options": qos.overridable()}
+        def incompatible(info: Any) -> None:
+            policy = qos_policy_name_from_kind(info.last_policy_kind)
+            self._on_incompatible_qos(sensor, self._node.resolve_topic_name(topic), policy)
+
+        options = {
+            "qos_profile": profile,
+            "qos_overriding_options": qos.overridable(),
+            "event_callbacks": SubscriptionEventCallbacks(incompatible_qos=incompatible),
+        }
         subscriber = message_filters.Subscriber(self._node, kind, topic, **options)
         subscriber.registerCallback(lambda msg: callback(sensor, msg))
         self._filters.append(subscriber)

@@ -2,7 +2,7 @@
 """Records what a segmentor says, with the time at which it was received.
 
 Writes into the folder ``out``:
-    labels/<stamp_ns>.png      label image, mono8
+    labels/<stamp_ns>.png      label image, mono8; <stamp_ns>_2.png where a stamp comes again, as in a bag that loops
     frames.jsonl               one line per label image: stamp_ns, received_ns (steady clock, shared by all processes
                                of a machine), received_wall_ns, frame_id, height, width, file
     status.jsonl               one line per ~/output/status: stamp_ns, received_ns, values
@@ -21,6 +21,7 @@ import hashlib
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class RecorderNode(Node):
         self._files = {name: (self._out / f"{name}.jsonl").open("w") for name in names}
         self._blobs: set[str] = set()
         self._last_ns: int | None = None
+        self._stamps: Counter[int] = Counter()
         self.frames = 0
         self.create_subscription(Image, "segmentor/output/labels", self._on_labels, qos.reliable(_DEPTH))
         self.create_subscription(DiagnosticArray, "segmentor/output/status", self._on_status, qos.reliable(_DEPTH))
@@ -98,7 +100,9 @@ class RecorderNode(Node):
     def _on_labels(self, msg: Image) -> None:
         received_ns, wall_ns = time.monotonic_ns(), time.time_ns()
         stamp_ns = conversions.stamp_ns(msg.header)
-        file = f"labels/{stamp_ns}.png"
+        self._stamps[stamp_ns] += 1
+        repeated = f"_{self._stamps[stamp_ns]}" if self._stamps[stamp_ns] > 1 else ""
+        file = f"labels/{stamp_ns}{repeated}.png"
         cv2.imwrite(str(self._out / file), conversions.labels_from(msg), [cv2.IMWRITE_PNG_COMPRESSION, 1])
         self._last_ns = received_ns
         self.frames += 1

@@ -67,7 +67,9 @@ class Session:
         )
         self._worker: Worker[FrameSet] = Worker(processor, self._on_worker_error, settings.max_queue_ms * MS)
         self._loop = SyncLoop(Synchronizer(config), keeper.rig, self._worker.submit)
-        self._inputs = Inputs(node, keeper.rig, settings, self._on_message, self._on_camera_info)
+        self._inputs = Inputs(
+            node, keeper.rig, settings, self._on_message, self._on_camera_info, self._on_incompatible_qos
+        )
         self._transforms = transform_source(node, settings.use_tf)
         self._reporter = Reporter(node, processor, self._worker, self._loop, episodes)
         self._timers: list[Any] = []
@@ -123,16 +125,39 @@ class Session:
         try:
             self._loop.take(sensor, msg, self._clock.now_ns())
         except PAYLOAD_ERRORS as error:
-            self._episodes.report(trouble, f"a message of '{sensor.name}' is not used: {error}")
-        else:
+            self._episodes.report(trouble, f"a message of '{sensor.name}' is not used: {error}", sensor.name, True)
+            return
+        self._episodes.clear(trouble)
+        self._episodes.clear(_qos_of(sensor))
+        self._look_at_frame(sensor, msg.header.frame_id)
+
+    def _look_at_frame(self, sensor: Sensor, frame_id: str) -> None:
+        """Warns of messages that name another frame than the rig: its pose is used for them all the same."""
+        trouble = f"frame of {sensor.name}"
+        if frame_id.lstrip("/") == sensor.frame_id:
             self._episodes.clear(trouble)
+            return
+        self._episodes.report(
+            trouble,
+            f"messages of '{sensor.name}' are in frame '{frame_id}', the rig says '{sensor.frame_id}': its pose in the "
+            "rig is used; correct the rig's frame_id, or the driver",
+            sensor.name,
+        )
+
+    def _on_incompatible_qos(self, sensor: Sensor, topic: str, policy: str) -> None:
+        self._episodes.report(
+            _qos_of(sensor),
+            f"'{sensor.name}' is not heard: a publisher on {topic} offers another quality of service ({policy} is "
+            "incompatible); set qos_overrides of this topic, or the publisher's",
+            sensor.name,
+        )
 
     def _on_camera_info(self, sensor: Sensor, msg: Any) -> None:
         trouble = f"camera_info of {sensor.name}"
         try:
             changed = self._keeper.take_camera_info(sensor.name, msg)
         except CalibrationError as error:
-            self._episodes.report(trouble, f"the CameraInfo of '{sensor.name}' is not used: {error}")
+            self._episodes.report(trouble, f"the CameraInfo of '{sensor.name}' is not used: {error}", sensor.name)
             return
         self._episodes.clear(trouble)
         if changed:
@@ -150,6 +175,7 @@ class Session:
         else:
             self._episodes.clear("/clock")
         self._look_up_poses()
+        self._episodes.settle()
         self._reporter.report(self._clock.now_ns(), time.monotonic_ns())
 
     def _on_worker_error(self, error: Exception) -> None:
@@ -165,7 +191,7 @@ class Session:
                 pose = self._transforms.base_from(rig.base_frame, sensor.frame_id)
                 changed = pose is not None and self._keeper.take_pose(sensor.name, pose)
             except ValueError as error:
-                self._episodes.report(trouble, f"the pose of '{sensor.name}' in TF is not used: {error}")
+                self._episodes.report(trouble, f"the pose of '{sensor.name}' in TF is not used: {error}", sensor.name)
                 continue
             self._episodes.clear(trouble)
             if changed:
@@ -177,3 +203,7 @@ class Session:
             self._log.info(why)
         self._processor.recalibrate(self._keeper.rig)
         self._loop.recalibrate(self._keeper.rig)
+
+
+def _qos_of(sensor: Sensor) -> str:
+    return f"quality of service of {sensor.name}"

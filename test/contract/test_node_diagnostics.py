@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person reads of the node's troubles: the sensors' figures, poses that cannot be used, files not found."""
 
+from collections import Counter
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,34 +13,123 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from geometry_msgs.msg import Transform  # noqa: E402
 from live_graph import MS, small_rig  # noqa: E402
 
-from anyseg_ros.nodes import runner  # noqa: E402
+from anyseg_ros.nodes import conversions, runner  # noqa: E402
 from anyseg_ros.nodes.calibration import CalibrationKeeper  # noqa: E402
 from anyseg_ros.nodes.diagnostics import Reporter  # noqa: E402
-from anyseg_ros.nodes.episodes import Episodes  # noqa: E402
+from anyseg_ros.nodes.episodes import HOLD_NS, Episodes, Latencies  # noqa: E402
+from anyseg_ros.nodes.frame_processor import LastOutput  # noqa: E402
 from anyseg_ros.nodes.session import Session  # noqa: E402
 from anyseg_ros.sensors.poses import matrix_from_transform  # noqa: E402
-from anyseg_ros.sync.health import Level, SensorHealth, SensorState  # noqa: E402
+from anyseg_ros.sync.health import Level, OutputHealth, OutputState, SensorHealth, SensorState  # noqa: E402
 
 NOW_NS = 1000 * MS
 
 
-def values_of(sensor, since_ns):
-    health = SensorHealth(SensorState.STALE, "", since_ns, Level.WARN, False, 0.0, 10.0, None, None, None, 1, {})
+@pytest.fixture
+def reporter():
+    """A reporter of a node with three sensors, the lidar required; its parts can be set."""
+    timings = [SimpleNamespace(name=name, required=name == "lidar") for name in ("camera", "lidar", "event")]
     losses = {"event": {"lost_packets": 3, "outside": 2}}
-    loop = SimpleNamespace(event_losses=lambda name: losses.get(name, {}))
-    status = Reporter._sensor_status(SimpleNamespace(_loop=loop), "node: it", sensor, health, NOW_NS)
-    return {pair.key: pair.value for pair in status.values}
+    loop = SimpleNamespace(
+        synchronizer=SimpleNamespace(config=SimpleNamespace(sensors=timings)),
+        event_losses=lambda name: losses.get(name, {}),
+    )
+    meta = SimpleNamespace(miou={"CEL": 60.0, "CE": 52.0})
+    pipeline = SimpleNamespace(meta=meta, rig=small_rig(), engine=SimpleNamespace(device="cpu"))
+    processor = SimpleNamespace(
+        pipeline=pipeline, last=None, rate_hz=0.0, counters=Counter({"turned_down.lidar": 7}), latencies=Latencies()
+    )
+    node = SimpleNamespace(create_publisher=lambda *args: None)
+    worker = SimpleNamespace(dropped=0, failed=0)
+    return Reporter(node, processor, worker, loop, Episodes(lambda s: None, lambda s: None, lambda: NOW_NS - 500 * MS))
 
 
-def test_a_sensor_says_how_long_it_has_been_in_its_state():
-    assert values_of("lidar", NOW_NS - 250 * MS)["since_s"] == "0.25"
-    assert values_of("lidar", NOW_NS + 250 * MS)["since_s"] == "0"
+def health_of(state=SensorState.OK, since_ns=0, level=Level.OK, reason=""):
+    given = {"state": state, "reason": reason, "since_ns": since_ns, "level": level, "counts": {}}
+    return SensorHealth(
+        **{**{f.name: None for f in fields(SensorHealth)}, "rate_hz": 10.0, "expected_hz": 10.0, **given}
+    )
 
 
-def test_an_event_sensor_says_what_its_decoder_lost_and_others_do_not():
-    found = values_of("event", 0)
+def said_of(reporter, sensor, health):
+    status = reporter._sensor_status("node", sensor, health, NOW_NS, NOW_NS)
+    return conversions.statuses_from(conversions.diagnostics([status], conversions.header(0, "")))[0]
+
+
+def output_of(reporter, state=OutputState.OK, level=Level.OK, reason=""):
+    health = OutputHealth(state, reason, 0, level, "camera", 10.0, 0, {}, {})
+    status = reporter._output_status("node", health, NOW_NS)
+    return conversions.statuses_from(conversions.diagnostics([status], conversions.header(0, "")))[0]
+
+
+def published(age_ns, subset="CE"):
+    return LastOutput(1, subset, "camera", NOW_NS - age_ns, 0.5)
+
+
+def test_a_sensor_says_how_long_it_has_been_in_its_state(reporter):
+    stale = health_of(SensorState.STALE, NOW_NS - 250 * MS, Level.WARN)
+    assert said_of(reporter, "lidar", stale)["values"]["since_s"] == "0.25"
+    assert said_of(reporter, "lidar", health_of(since_ns=NOW_NS + 250 * MS))["values"]["since_s"] == "0"
+
+
+def test_an_event_sensor_says_what_its_decoder_lost_and_others_do_not(reporter):
+    found = said_of(reporter, "event", health_of())["values"]
     assert (found["events.lost_packets"], found["events.outside"]) == ("3", "2")
-    assert not any(key.startswith("events.") for key in values_of("lidar", 0))
+    assert not any(key.startswith("events.") for key in said_of(reporter, "lidar", health_of())["values"])
+
+
+@pytest.mark.parametrize("sensor, level", [("camera", "warn"), ("lidar", "error")])
+def test_a_sensor_that_delivers_nothing_of_use_is_not_ok(reporter, sensor, level):
+    reporter._episodes.report(f"payload of {sensor}", "it sent the same image 3 times", sensor, unused=True)
+    said = said_of(reporter, sensor, health_of())
+    assert (said["level"], said["message"]) == (level, "it sent the same image 3 times")
+    assert (said["values"]["troubles"], said["values"]["trouble_since_s"]) == ("1", "0.5")
+    assert said_of(reporter, "event", health_of())["level"] == "ok"
+    assert f"nothing usable from {sensor}" in output_of(reporter)["message"]
+
+
+def test_a_sensor_that_is_switched_off_is_ok_whatever_it_sends(reporter):
+    reporter._episodes.report("payload of camera", "it is black", "camera", unused=True)
+    said = said_of(reporter, "camera", health_of(SensorState.DISABLED, reason="disabled"))
+    assert (said["level"], said["message"]) == ("ok", "disabled")
+
+
+def test_the_output_says_what_the_subset_costs(reporter):
+    reporter._processor.last = published(100 * MS)
+    said = output_of(reporter)
+    assert (said["level"], said["message"]) == ("ok", "publishing CE")
+    assert (said["values"]["validated_miou"], said["values"]["validated_miou_change"]) == ("52", "-8")
+    reporter._processor.last = published(100 * MS, "E")
+    assert output_of(reporter)["values"]["validated_miou_change"] == "unknown"
+
+
+def test_sets_that_are_due_and_never_answered_are_an_error_with_the_reason(reporter):
+    reporter._processor.last = published(1500 * MS)
+    reporter._episodes.report("output", "a frame failed (RuntimeError: out of memory); the next one is tried")
+    said = output_of(reporter)
+    assert said["level"] == "error" and "nothing was published for 1.5 s" in said["message"]
+    assert "out of memory" in said["message"]
+
+
+def test_dropped_sets_are_told_while_they_are_dropped(reporter):
+    reporter._processor.last = published(100 * MS)
+    reporter._worker.dropped = 3
+    reporter._watch_drops()
+    said = output_of(reporter)
+    assert said["level"] == "warn" and "the network is behind" in said["message"]
+    reporter._watch_drops()
+    assert all(trouble.over for trouble in reporter._episodes.about("output"))
+
+
+def test_a_frame_that_is_not_the_rigs_is_told_and_used_all_the_same():
+    episodes = Episodes(lambda s: None, lambda s: None)
+    session = SimpleNamespace(_episodes=episodes)
+    lidar = small_rig().sensor("lidar")
+    Session._look_at_frame(session, lidar, "/lidar")
+    assert not episodes.about("lidar")
+    Session._look_at_frame(session, lidar, "velodyne")
+    (trouble,) = episodes.about("lidar")
+    assert "'velodyne'" in trouble.sentence and "'lidar'" in trouble.sentence and not trouble.unused
 
 
 class Tf:
@@ -53,9 +144,9 @@ class Tf:
 
 @pytest.mark.parametrize("breakage", [{"w": 0.0}, {"w": float("nan")}, {"x": float("nan")}])
 def test_a_pose_that_is_none_is_told_once_and_the_rig_keeps_its_own(breakage):
-    warned, well, moved = [], [], []
+    warned, well, moved, now = [], [], [], [0]
     tf, keeper = Tf(), CalibrationKeeper(small_rig())
-    episodes = Episodes(warned.append, well.append)
+    episodes = Episodes(warned.append, well.append, lambda: now[0])
     session = SimpleNamespace(_transforms=tf, _keeper=keeper, _episodes=episodes, _recalibrate=moved.append)
     before = keeper.rig.sensor("lidar").base_from_sensor
     for name, value in breakage.items():
@@ -66,6 +157,8 @@ def test_a_pose_that_is_none_is_told_once_and_the_rig_keeps_its_own(breakage):
     assert not moved and keeper.rig.sensor("lidar").base_from_sensor is before
     tf.transform = Transform()
     Session._look_up_poses(session)
+    now[0] += HOLD_NS
+    episodes.settle()
     assert len(well) == 1 and len(moved) == 1
     np.testing.assert_array_equal(keeper.rig.sensor("lidar").base_from_sensor, np.eye(4))
 

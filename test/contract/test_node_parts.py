@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from anyseg_ros.nodes import sync_loop  # noqa: E402
-from anyseg_ros.nodes.episodes import Episodes, Latencies  # noqa: E402
+from anyseg_ros.nodes.episodes import HOLD_NS, Episodes, Latencies  # noqa: E402
 from anyseg_ros.nodes.frame_processor import FrameProcessor  # noqa: E402
 from anyseg_ros.nodes.worker import Worker  # noqa: E402
 from anyseg_ros.stack import Stack  # noqa: E402
@@ -229,16 +229,43 @@ def test_the_pipeline_is_told_which_sensors_start_over():
 
 
 def test_a_trouble_is_told_once_and_so_is_its_end():
-    said, well = [], []
-    episodes = Episodes(said.append, well.append)
+    said, well, now = [], [], [0]
+    episodes = Episodes(said.append, well.append, lambda: now[0])
     for _ in range(3):
         episodes.report("lidar", "it is broken")
     episodes.clear("lidar")
-    episodes.clear("lidar")
+    now[0] += HOLD_NS
+    episodes.settle()
+    episodes.settle()
     episodes.report("lidar", "it is broken again")
     assert said == ["it is broken", "it is broken again"]
     assert len(well) == 1 and "3 occurrence" in well[0]
     assert episodes.counts == {"lidar": 4}
+
+
+def test_a_trouble_that_comes_and_goes_is_one_episode():
+    said, well, now = [], [], [0]
+    episodes = Episodes(said.append, well.append, lambda: now[0])
+    for _ in range(20):
+        episodes.report("payload of lidar", "it is broken", "lidar", unused=True)
+        episodes.clear("payload of lidar")
+        now[0] += HOLD_NS // 2
+        episodes.settle()
+    assert len(said) == 1 and not well
+    (trouble,) = episodes.about("lidar")
+    assert (trouble.times, trouble.since_ns, trouble.unused) == (20, 0, True) and not episodes.about("output")
+    now[0] += HOLD_NS
+    episodes.settle()
+    assert len(well) == 1 and not episodes.about("lidar")
+
+
+def test_a_trouble_that_nobody_clears_stays():
+    now = [0]
+    episodes = Episodes(lambda sentence: None, lambda sentence: None, lambda: now[0])
+    episodes.report("overload", "the network is behind")
+    now[0] += 100 * HOLD_NS
+    episodes.settle()
+    assert [trouble.sentence for trouble in episodes.about("output")] == ["the network is behind"]
 
 
 def test_troubles_can_be_read_while_another_thread_reports_new_ones():
@@ -269,5 +296,6 @@ def test_percentiles_are_those_of_the_last_frames():
     found = latencies.percentiles_ms()
     assert found == {
         "infer_p50_ms": float(np.percentile(range(201, 301), 50)),
+        "infer_p95_ms": float(np.percentile(range(201, 301), 95)),
         "infer_p99_ms": float(np.percentile(range(201, 301), 99)),
     }

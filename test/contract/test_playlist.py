@@ -10,8 +10,10 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from live_graph import MS, START_NS, events, image, small_rig  # noqa: E402
+from rclpy.serialization import deserialize_message  # noqa: E402
 from rosbags.rosbag2 import StoragePlugin, Writer  # noqa: E402
 from rosbags.typesys import get_types_from_msg  # noqa: E402
+from sensor_msgs.msg import PointCloud2  # noqa: E402
 
 from anyseg_ros.bags import messages  # noqa: E402
 from anyseg_ros.bags.definitions import EVENT_PACKET, IMAGE, typestore  # noqa: E402
@@ -79,7 +81,9 @@ def test_types_that_only_the_bag_defines_are_played(tmp_path, random, monkeypatc
     speed = ("/speed", OWN_TYPE, lambda store: store.types[OWN_TYPE](metres_per_second=4.0))
     bag = write(tmp_path / "bag", [picture(random, 0), speed], extra="float64 metres_per_second")
     known = conversions.message_type
-    stand_in = SimpleNamespace(name="Speed")  # as where the vehicle's own messages are installed
+    stand_in = SimpleNamespace(
+        name="Speed", get_fields_and_field_types=lambda: {"metres_per_second": "double"}
+    )  # as where the vehicle's own messages are installed
     monkeypatch.setattr(conversions, "message_type", lambda name: stand_in if name == OWN_TYPE else known(name))
     playlist = Playlist(bag, small_rig(), PlayerParameters(bag="x"))
     items = read(playlist)
@@ -102,7 +106,8 @@ def test_a_packet_without_events_or_of_another_camera_is_passed_over(tmp_path, r
     packets[2].width = 640
     entries = [("/event_camera/events", EVENT_PACKET, packet) for packet in packets]
     items = read(Playlist(write(tmp_path / "bag", entries), small_rig(), PlayerParameters(bag="x")))
-    assert len(items) == 2 and all(item.message.width > 0 for item in items)
+    clouds = [deserialize_message(item.message, PointCloud2) for item in items]
+    assert len(clouds) == 2 and all(cloud.width > 0 for cloud in clouds)
 
 
 def test_a_recorded_clock_gives_way_to_the_players_own(tmp_path, random):

@@ -61,7 +61,12 @@ def four_modalities(twice=False):
 
 def parameter_classes():
     parameters = pytest.importorskip("anyseg_ros.nodes.parameters", reason="rclpy is not installed")
-    return (parameters.SegmentorParameters, parameters.PlayerParameters, parameters.RecorderParameters)
+    return (
+        parameters.SegmentorParameters,
+        parameters.PlayerParameters,
+        parameters.RecorderParameters,
+        parameters.RelayParameters,
+    )
 
 
 def shown_default(default):
@@ -73,7 +78,7 @@ def shown_default(default):
 
 
 def test_every_parameter_is_documented_with_its_default_and_range():
-    table = rows(page("segmentor"))
+    table = rows(page("segmentor") + page("faults"))
     for cls in parameter_classes():
         for f in fields(cls):
             documented = [cells[1:3] for cells in table.get(f.name, [])]
@@ -119,7 +124,7 @@ def test_every_topic_of_the_inputs_is_documented(monkeypatch):
 
     monkeypatch.setattr(inputs.message_filters, "Subscriber", Subscriber)
     node = SimpleNamespace(resolve_topic_name=lambda topic: topic)
-    inputs.Inputs(node, four_modalities(), cls(rig="x"), None, None)
+    inputs.Inputs(node, four_modalities(), cls(rig="x"), None, None, None)
     assert len(topics) == 7
     assert set(topics) <= set(rows(page("segmentor"))), "an input has no row in docs/segmentor.md"
     assert set(inputs.input_topics(four_modalities(twice=True)).values()) > {"~/input/camera", "~/input/camera_two"}
