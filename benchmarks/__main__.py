@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOMS = ("lidar", "events", "network", "synchroniser")
+ROOMS = ("lidar", "events", "sensor_stage", "network", "synchroniser")
 
 
 def parser() -> argparse.ArgumentParser:

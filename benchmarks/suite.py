@@ -11,12 +11,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import events, lidar, network, synchroniser
+from benchmarks import events, lidar, network, sensor_stage, synchroniser
 from benchmarks.cases import Settings, measure
 from benchmarks.machine import describe, load_average
 from benchmarks.report import markdown
 
-ROOMS = {"lidar": lidar.cases, "events": events.cases, "network": network.cases, "synchroniser": synchroniser.cases}
+ROOMS = {
+    "lidar": lidar.cases,
+    "events": events.cases,
+    "sensor_stage": sensor_stage.cases,
+    "network": network.cases,
+    "synchroniser": synchroniser.cases,
+}
 TABLES = {"synchroniser": synchroniser.tables}
 FORMAT = 1
 

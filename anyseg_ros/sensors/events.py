@@ -64,7 +64,7 @@ def accumulate(
     cut, _ = _window(events, until_ns, window_ns, max_events)
     cells = np.zeros(height * width, dtype=np.int64)
     used, outside, _ = _count(*_columns(cut), lookup, until_ns - window_ns, saturation, cells)
-    image = np.zeros((3, height, width), dtype=np.float32)
+    image = np.empty((3, height, width), dtype=np.float32)
     _finish_histogram(cells, saturation, window_ns, image.reshape(3, -1))
     return image, used, outside
 
@@ -204,8 +204,6 @@ def _count(x, y, p, t_ns, lookup, start_ns, saturation, cells):
 def _finish_histogram(cells, saturation, window_ns, image):
     for pixel in range(cells.shape[0]):
         cell = cells[pixel]
-        if cell == 0:
-            continue
         image[0, pixel] = (cell & COUNT_LIMIT) / saturation
         image[1, pixel] = (cell >> COUNT_BITS & COUNT_LIMIT) / saturation
         image[2, pixel] = (cell >> AGE_SHIFT) / window_ns

@@ -15,14 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyseg_ros.sensors.evt3 import Evt3Decoder, decode_reference, encode_evt3
+from anyseg_ros.sensors.messages import EventStream, image_from, points_from
 from benchmarks import __main__ as command
 from benchmarks import suite, synchroniser
 from benchmarks.cases import Agreement, Case, Rival, Settings, measure, take_turns
 from benchmarks.compare import same_images, same_logits
 from benchmarks.drive import MS, make_drive
 from benchmarks.evt3_numpy import NumpyEvt3Decoder
+from benchmarks.evt3_plain import decode_stream
 from benchmarks.machine import busy, describe
 from benchmarks.network import PrintedHead, random_model
+from benchmarks.stage_messages import frame_messages
 
 QUICK = Settings(quick=True, repeats=3, sample_s=0.0)
 FALLBACKS = Path(__file__).resolve().parents[2] / "anyseg_ros" / "_ros_fallback"
@@ -111,7 +114,7 @@ def as_tuples(decoded):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_numpy_decoder_reads_any_words_as_the_plain_one(data):
+def test_numpy_decoders_read_any_words_as_the_plain_one(data):
     codes = data.draw(st.lists(st.sampled_from([0, 2, 2, 3, 4, 5, 6, 6, 8, 10, 7, 14, 1]), max_size=80))
     payloads = data.draw(st.lists(st.integers(0, 0xFFF), min_size=len(codes), max_size=len(codes)))
     words = (np.array(codes, np.int64) << 12 | np.array(payloads, np.int64)).astype("<u2")
@@ -120,6 +123,7 @@ def test_numpy_decoder_reads_any_words_as_the_plain_one(data):
     decoder = NumpyEvt3Decoder(1280, 720)
     found = [event for packet in packets for event in as_tuples(decoder.decode(packet))]
     assert found == decode_reference(packets, 1280, 720)
+    assert as_tuples(decode_stream(b"".join(packets), 1280, 720)) == found
 
 
 def test_numpy_decoder_unwraps_time_across_packets():
@@ -129,6 +133,7 @@ def test_numpy_decoder_unwraps_time_across_packets():
     for decoder in (NumpyEvt3Decoder(640, 480), Evt3Decoder(640, 480)):
         events = [event for packet in packets for event in as_tuples(decoder.decode(packet))]
         assert events == list(zip(x.tolist(), y.tolist(), p.tolist(), t_us.tolist(), strict=True))
+    assert as_tuples(decode_stream(b"".join(packets), 640, 480)) == events
 
 
 def test_the_printed_head_is_the_same_function():
@@ -155,6 +160,16 @@ def test_output_goes_on_through_each_cut(cut):
     assert complete >= (frames - 2 if cut is None else frames * 2 // 3 - 4)
     stamps = [output.stamp_ns for output in outputs]
     assert stamps == sorted(set(stamps))
+
+
+def test_the_messages_of_a_frame_set_hold_what_they_say():
+    messages = frame_messages(6_400, 20_000)
+    stream = EventStream(1280, 720)
+    events = [stream.feed(packet) for packet in messages.packets]
+    assert sum(map(len, events)) == pytest.approx(20_000, rel=0.03)
+    assert messages.reference_ns - 30_000_000 <= events[0].t_ns[0] and events[-1].t_ns[-1] <= messages.reference_ns
+    assert points_from(messages.cloud).xyz.shape == (6_400, 3)
+    assert image_from(messages.image).shape == (1080, 1920, 3)
 
 
 def test_figures_of_a_synchroniser_that_says_nothing():
