@@ -56,7 +56,7 @@ def project_cloud(
     """
     image = np.zeros((3, grid.height, grid.width), dtype=np.float32)
     pixel_index = np.empty(len(xyz), dtype=np.int32)
-    depth = np.full(grid.height * grid.width, np.inf)
+    depth = np.zeros(grid.height * grid.width)  # 0: empty. Memory that comes as zeros is not written to first
     in_view = draw_points(
         np.require(xyz, np.float32, ["C", "W"]),  # a read-only array would be another kernel to compile
         np.require(intensity, np.float32, ["C", "W"]),

@@ -219,7 +219,7 @@ def draw_points(
         pixel = (top + int(row)) * width + left + int(column)
         index[i] = pixel
         in_view += 1
-        if zc < depth[pixel]:
+        if zc < depth[pixel] or depth[pixel] == 0:
             depth[pixel] = zc
             image[0, pixel] = math.sqrt(r2)
             image[1, pixel] = _unit(intensity[i] * intensity_scale)
