@@ -45,9 +45,14 @@ class StampGuard:
         self._behind = 0
         self.held: Item | None = None
 
-    def goes_back(self, corrected_ns: int) -> bool:
-        """Whether a stamp that was seen before may begin a repetition of the past (a short bag in a loop)."""
-        if self._second_ns is None or corrected_ns == self._last_ns:
+    def goes_back(self, corrected_ns: int, age_ns: int) -> bool:
+        """Whether a stamp that was seen before may begin a repetition of the past (a short bag in a loop).
+
+        Args:
+            corrected_ns: the stamp.
+            age_ns: how long ago by ``now`` it first came. Duplicates come soon after, even where all came in a burst.
+        """
+        if self._second_ns is None or corrected_ns == self._last_ns or age_ns <= self._step_back_ns:
             return False
         goes_on = self._behind > 0 and corrected_ns > self._last_ns
         return goes_on or self._second_ns - corrected_ns > self._step_back_ns

@@ -81,7 +81,7 @@ class SetQueue:
     def expire(self, now_ns: int) -> None:
         """Wait no longer for partners whose time is up or that have fallen silent."""
         for waiting in self._open:
-            late = [n for n, until in waiting.pending.items() if until <= now_ns or not self._tracks[n].waited_for]
+            late = [n for n, until in waiting.pending.items() if until <= now_ns or self._tracks[n].stale]
             for name in late:
                 del waiting.pending[name]
 

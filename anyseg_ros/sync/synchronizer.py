@@ -127,7 +127,7 @@ class Synchronizer:
             return None
         closing = self._queue.deadline_ns()
         times = [] if closing is None else [closing]
-        times += [track.stale_at_ns for track in self._order if track.live]
+        times += [track.stale_at_ns for track in self._order if track.ages]
         if self._reference is not None and not self._reference.live:
             times.append(self._now_ns)
         return max(min(times), self._now_ns) if times else None
@@ -226,7 +226,7 @@ class Synchronizer:
         """
         assert track.newest_ns is not None  # a live sensor has delivered
         behind_ns = self._queue.floor.corrected_ns - track.newest_ns
-        if track.ready >= READY_COUNT and behind_ns > self.config.jump_ns:
+        if track.ready >= READY_COUNT and behind_ns > max(self.config.jump_ns, track.timing.step_back_ns):
             self._queue.flush(now_ns)
             reason = f"'{track.timing.name}' is now the reference, {behind_ns / 1e9:.3f} s behind the last output"
             self._start_over(reason, now_ns, [track])

@@ -56,7 +56,7 @@ class SensorTrack:
         self.beat_ns: int | None = None
         self.skew_ns: int | None = None
         self._refused_ns: int | None = None
-        self._stamps: deque[int] = deque(maxlen=KEPT_STAMPS)
+        self._stamps: dict[int, int] = {}  # the last ones, each with the ``now`` of its first arrival
 
     @property
     def live(self) -> bool:
@@ -67,6 +67,11 @@ class SensorTrack:
     def waited_for(self) -> bool:
         """It delivers reliably enough to wait for."""
         return self.enabled and self.ready >= READY_COUNT
+
+    @property
+    def ages(self) -> bool:
+        """It has delivered, and is not stale yet."""
+        return self.enabled and self.beat_ns is not None and not self.stale
 
     @property
     def stale_at_ns(self) -> int:
@@ -88,8 +93,8 @@ class SensorTrack:
             self.counts[Fate.DISABLED] += 1
             return None
         offset = self.timing.offset_ns
-        repeated = stamp_ns in self._stamps
-        if repeated and not self.guard.goes_back(stamp_ns - offset):
+        before_ns = self._stamps.get(stamp_ns)
+        if before_ns is not None and not self.guard.goes_back(stamp_ns - offset, now_ns - before_ns):
             self.counts[Fate.DUPLICATE] += 1
             return None
         start_ns = self._start_of(measurement)
@@ -97,9 +102,9 @@ class SensorTrack:
             self.counts[Fate.REJECTED_STAMP] += 1
             self._note(rejected=True, now_ns=now_ns)
             return None
-        self._stamps.append(stamp_ns)
+        self._remember(stamp_ns, now_ns)
         item = Item(measurement, stamp_ns - offset, start_ns - offset, now_ns)
-        item.repeated = repeated
+        item.repeated = before_ns is not None
         return item
 
     def judge(self, item: Item) -> tuple[Verdict, Item | None]:
@@ -112,7 +117,7 @@ class SensorTrack:
 
     def readmit(self, item: Item) -> None:
         """Begin the new sequence of stamps with a measurement that confirmed a jump."""
-        self._stamps.append(item.measurement.stamp_ns)
+        self._remember(item.measurement.stamp_ns, item.arrival_ns)
         self.guard.judge(item)
 
     def accept(self, item: Item) -> None:
@@ -153,9 +158,7 @@ class SensorTrack:
 
     def age(self, now_ns: int) -> None:
         """Notice silence."""
-        if self.beat_ns is None:
-            return
-        if now_ns >= self.stale_at_ns and not self.stale:
+        if self.ages and now_ns >= self.stale_at_ns:
             self.stale = True
             self.ready = self.streak = 0
             self.arrivals.pause()
@@ -217,6 +220,11 @@ class SensorTrack:
     def _note(self, rejected: bool, now_ns: int) -> None:
         self.verdicts.append(rejected)
         self._refused_ns = now_ns if rejected else None
+
+    def _remember(self, stamp_ns: int, now_ns: int) -> None:
+        self._stamps.setdefault(stamp_ns, now_ns)
+        if len(self._stamps) > KEPT_STAMPS:
+            del self._stamps[next(iter(self._stamps))]
 
     def _start_of(self, measurement: Measurement) -> int:
         """The time after which a measurement holds everything; for frames their stamp."""

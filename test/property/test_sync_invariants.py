@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Invariants of the synchroniser over random rigs, rates, jitter, loss, reordering, duplicates, cuts and jumps."""
+"""What is promised of healthy rigs in which one thing fails, and of any input at all.
 
-import os
-import random
+What holds under any mixture of faults is judged in test_sync_machine.py.
+"""
+
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from sync_drives import NOW0, STAMP0, Run, config_of, expected, reference_ns, schedule, sources
+from sync_drives import NOW0, STAMP0, Run, config_of, reference_ns, schedule, sources
 
 from anyseg_ros.modality import Modality
 from anyseg_ros.sync.timing import MS, SECOND, SensorTiming, SyncConfig
 from anyseg_ros.types import Absence, Events, Measurement
 
-EXAMPLES = int(os.environ.get("ANYSEG_SYNC_EXAMPLES", "40"))
-"""Schedules per property; tens of thousands take an hour."""
+EXAMPLES = 40
 
 DURATION = 5 * SECOND // 2
 thorough = settings(max_examples=EXAMPLES, deadline=None)
@@ -45,60 +45,8 @@ def check_sets(run, config):
         assert counts["received"] == sum(counts.values()) - counts["received"]
 
 
-def check_partners(run, config):
-    """Each set holds of each sensor the nearest that had arrived, or the events of its window."""
-    for each, known in zip(run.sets, run.known, strict=True):
-        arrived = [m for _, m in run.arrivals[:known]]
-        for timing in config.sensors:
-            wanted = expected(each, timing, arrived, config)
-            if wanted is None:
-                assert timing.name in each.absent
-            elif wanted is Absence.EMPTY:
-                assert each.absent[timing.name] is Absence.EMPTY
-            elif timing.is_event:
-                assert each.present[timing.name].payload.t_ns.tolist() == wanted
-            else:
-                assert each.present[timing.name] is wanted or (each.present[timing.name].stamp_ns == wanted.stamp_ns), (
-                    timing.name,
-                    each,
-                )
-
-
 @thorough
-@given(rig=sources(), seed=seeds)
-def test_whatever_happens_to_the_sensors(rig, seed):
-    config = config_of(rig)
-    run = Run(config, schedule(rig, DURATION, seed)).exactly()
-    check_sets(run, config)
-    check_partners(run, config)
-    assert run.sync.open_sets == 0
-    for each, switched in zip(run.sets, run.switched_ns, strict=True):
-        assert each.closed_ns - max(each.due_ns, switched) <= config.max_wait_ns
-
-
-@thorough
-@given(rig=sources(), seed=seeds, longest_ms=st.sampled_from([5, 60, 700]))
-def test_whatever_happens_when_the_node_is_busy(rig, seed, longest_ms):
-    config = config_of(rig)
-    run = Run(config, schedule(rig, DURATION, seed)).in_batches(random.Random(seed), longest_ms * MS)
-    check_sets(run, config)
-    check_partners(run, config)
-
-
-@thorough
-@given(rig=sources(most=4), seed=seeds)
-def test_the_same_input_gives_the_same_output(rig, seed):
-    config = config_of(rig)
-    arrivals = schedule(rig, DURATION, seed)
-    one, two = Run(config, arrivals).exactly(), Run(config, arrivals).exactly()
-    assert [(s.stamp_ns, s.absent, s.skew_ns, s.closed_ns) for s in one.sets] == [
-        (s.stamp_ns, s.absent, s.skew_ns, s.closed_ns) for s in two.sets
-    ]
-    assert one.sync.counts() == two.sync.counts()
-
-
-@thorough
-@given(rig=sources(most=5, faults=False), seed=seeds)
+@given(rig=sources(most=5), seed=seeds)
 def test_every_measurement_of_a_healthy_reference_is_answered_once(rig, seed):
     config = config_of(rig)
     arrivals = schedule(rig, DURATION, seed)
@@ -115,7 +63,7 @@ def test_every_measurement_of_a_healthy_reference_is_answered_once(rig, seed):
 
 
 @thorough
-@given(rig=sources(least=2, most=5, faults=False), seed=seeds, data=st.data())
+@given(rig=sources(least=2, most=5), seed=seeds, data=st.data())
 def test_a_dead_sensor_costs_no_latency(rig, seed, data):
     dead = data.draw(st.sampled_from(rig))
     cut = data.draw(st.integers(500, 1500)) * MS
@@ -133,7 +81,7 @@ def test_a_dead_sensor_costs_no_latency(rig, seed, data):
 
 
 @thorough
-@given(rig=sources(least=2, most=4, faults=False), seed=seeds, cut_ms=st.integers(500, 1500))
+@given(rig=sources(least=2, most=4), seed=seeds, cut_ms=st.integers(500, 1500))
 def test_after_a_cut_of_the_reference_stamps_go_on_within_three_periods(rig, seed, cut_ms):
     gaps = _gaps_after_cut(rig, seed, cut_ms, lambda s, config: reference_ns(s, config))
     for gap, slower in gaps:
@@ -142,7 +90,7 @@ def test_after_a_cut_of_the_reference_stamps_go_on_within_three_periods(rig, see
 
 @thorough
 @given(
-    rig=sources(least=2, most=4, faults=False, periods_ms=(50, 100, 120), lag_share=0.2),
+    rig=sources(least=2, most=4, periods_ms=(50, 100, 120), lag_share=0.2),
     seed=seeds,
     cut_ms=st.integers(500, 1500),
     jitter=st.sampled_from([0, 0.1]),
@@ -173,7 +121,7 @@ def _gaps_after_cut(rig, seed, cut_ms, when, **others):
 
 @thorough
 @given(
-    rig=sources(most=4, faults=False, periods_ms=(20, 50, 100)),
+    rig=sources(most=4, periods_ms=(20, 50, 100)),
     seed=seeds,
     jump_ms=st.sampled_from([-50_000, -2_500, 2_500, 50_000]),
     moves_now=st.booleans(),

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a tape into a synchroniser and notes every call: what went in, what came out, what changed."""
+
+from dataclasses import dataclass
+
+from sync_rigs import Op
+
+from anyseg_ros.sync.synchronizer import Reset, Synchronizer
+from anyseg_ros.types import FrameSet
+
+
+class Violation(AssertionError):
+    """A named check that does not hold."""
+
+    def __init__(self, check: str, detail: object) -> None:
+        super().__init__(f"{check}: {detail}")
+        self.check = check
+
+
+def demand(check: str, holds: bool, detail: object = "") -> None:
+    """Raises Violation unless it holds."""
+    if not holds:
+        raise Violation(check, detail)
+
+
+@dataclass
+class Call:
+    """One call of the synchroniser; the first ``old`` of the sets given closed before a reset of everything."""
+
+    op: Op
+    given: list[FrameSet]
+    old: int
+    resets: list[Reset]
+    reference_before: str | None
+    reference: str | None
+    open_sets: int
+    lost: int
+
+
+class Player:
+    """A synchroniser whose deadlines are served exactly when they are due.
+
+    Args:
+        config: of the synchroniser.
+        extra: draws further calls of ``advance`` in between; none where it is None.
+
+    Attributes:
+        sets: everything given out.
+    """
+
+    def __init__(self, config, extra=None):
+        self.sync = Synchronizer(config)
+        self.sets: list[FrameSet] = []
+        self._extra = extra
+        self._now = 0
+
+    def play(self, ops):
+        """Play a part of a tape; returns the calls."""
+        calls = []
+        for op in ops:
+            if not op.drained:
+                self._wait(op.now_ns, calls)
+            calls.append(self._call(op))
+            self._now = op.now_ns
+        return calls
+
+    def _wait(self, until_ns, calls):
+        if self._extra is not None and 0 < self._now < until_ns:
+            for _ in range(self._extra.choice((0, 0, 1, 2))):
+                at = self._extra.randint(self._now, until_ns)
+                self._serve(at, calls)
+                calls.append(self._call(Op("advance", at)))
+                self._now = at
+        self._serve(until_ns, calls)
+
+    def _serve(self, until_ns, calls):
+        last = None
+        while (deadline := self.sync.next_deadline_ns()) is not None and deadline <= until_ns:
+            demand("deadlines_move_on", last is None or deadline > last, deadline)
+            calls.append(self._call(Op("advance", deadline)))
+            last = deadline
+
+    def _call(self, op):
+        sync = self.sync
+        before, waiting = sync.reference, sync.open_sets
+        lost = sync.set_counts()["reset"] if op.kind == "reset" else 0
+        given = []
+        if op.kind == "add":
+            given = sync.add(op.measurement, op.now_ns)
+        elif op.kind == "advance":
+            given = sync.advance(op.now_ns)
+        elif op.kind == "reset":
+            sync.reset("asked for", op.now_ns)
+            lost = sync.set_counts()["reset"] - lost
+        else:
+            sync.set_enabled(op.sensor, op.kind == "enable")
+        resets = sync.take_resets()
+        # A reset of everything first closes all sets that wait: they are the last of the old time.
+        jumped = any(reset.sensor is None for reset in resets)
+        old = waiting if jumped and op.kind != "reset" else 0
+        self.sets += given
+        return Call(op, given, old, resets, before, sync.reference, sync.open_sets, lost)

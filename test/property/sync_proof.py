@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof of one schedule: it is played and judged, and played again in other ways that must not matter."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+from sync_judge import Judge, check_counts
+from sync_play import Player, Violation, demand
+from sync_rigs import Tape, random_steps
+
+VARIANTS = ("same_input_same_output", "payloads_do_not_matter", "more_advances_do_not_matter", "a_sensor_that_is_dead")
+
+
+class Trial:
+    """A schedule on its way through the synchroniser.
+
+    Attributes:
+        tape: what reaches it.
+        player: the synchroniser.
+        judge: what is found.
+    """
+
+    def __init__(self, seed):
+        self.tape = Tape(seed)
+        self.player = Player(self.tape.config)
+        self.judge = Judge(self.tape.config, self.player.sync, self.tape)
+
+    def step(self, kind, sensor, amount):
+        """Let something happen."""
+        self._play(self.tape.step(kind, sensor, amount))
+
+    def finish(self):
+        """Let everything arrive, and judge the whole."""
+        self._play(self.tape.finish())
+        self.judge.finish()
+
+    def _play(self, ops):
+        for call in self.player.play(ops):
+            self.judge.take(call)
+        check_counts(self.tape.config, self.player.sync)
+        self.judge.checked["every_measurement_is_counted"] += 1
+
+
+def play_again(trial, variant, rng):
+    """Play the tape of a finished trial in another way; what comes out must be the same."""
+    config, ops = trial.tape.config, trial.tape.ops
+    if variant == "a_sensor_that_is_dead":
+        return dead_sensor(trial, rng)
+    if variant == "payloads_do_not_matter":
+        ops = [_with_other_payload(op) for op in ops]
+    again = Player(config, rng if variant == "more_advances_do_not_matter" else None)
+    again.play(ops)
+    demand(variant, _shown(again.sets) == _shown(trial.player.sets), _first_difference(trial.player.sets, again.sets))
+    if variant == "same_input_same_output":
+        demand(variant, again.sync.counts() == trial.player.sync.counts(), "counts")
+    return True
+
+
+def dead_sensor(trial, rng):
+    """What a sensor that never delivers, or has died, costs the sets that lack it: nothing."""
+    name, config = "a_sensor_that_is_dead", trial.tape.config
+    if len(config.sensors) < 2:
+        return False
+    dead = rng.choice(config.sensors)
+    alive = tuple(t for t in config.sensors if t is not dead)
+    ops = [op for op in trial.tape.ops if not _is_of(op, dead.name)]
+    without = Player(replace(config, sensors=alive))
+    without.play(ops)
+    never = Player(config)
+    never.play(ops)
+    demand(name, _shown(never.sets, dead.name) == _shown(without.sets), (dead.name, "never came"))
+    return dying_sensor(trial, rng)
+
+
+def dying_sensor(trial, rng):
+    """The same once a partner has died and is stale: the last sensor, where it never was the reference."""
+    name, config, ops = "a_sensor_that_is_dead", trial.tape.config, trial.tape.ops
+    dead, at = config.sensors[-1], rng.randrange(len(ops))
+    dying = Player(config)
+    calls = dying.play([op for k, op in enumerate(ops) if k < at or not _is_of(op, dead.name)])
+    without = Player(replace(config, sensors=config.sensors[:-1]))
+    without.play([op for op in ops if not _is_of(op, dead.name)])
+    settled_ns = ops[at].now_ns + dead.stale_ns + config.max_wait_ns
+    leaps = any(b.now_ns < a.now_ns for a, b in zip(ops, ops[1:], strict=False))
+    if leaps or any(dead.name in (call.reference, call.reference_before) for call in calls):
+        return True
+    mine, theirs = ([s for s in p.sets if s.due_ns > settled_ns] for p in (dying, without))
+    demand(name, _shown(mine, dead.name) == _shown(theirs), (dead.name, "died", _first_difference(mine, theirs)))
+    return True
+
+
+def _is_of(op, name):
+    return op.sensor == name or (op.measurement is not None and op.measurement.sensor == name)
+
+
+def _with_other_payload(op):
+    if op.measurement is None or op.measurement.start_ns is not None:
+        return op
+    return replace(op, measurement=replace(op.measurement, payload=bytearray()))
+
+
+def _shown(sets, without=None):
+    return [
+        (
+            s.stamp_ns,
+            s.reference,
+            s.due_ns,
+            s.closed_ns,
+            tuple((n, m.stamp_ns, s.skew_ns[n]) for n, m in s.present.items()),
+            tuple((n, a) for n, a in s.absent.items() if n != without),
+        )
+        for s in sets
+    ]
+
+
+def _first_difference(one, two):
+    for k, (a, b) in enumerate(zip(_shown(one), _shown(two), strict=False)):
+        if a != b:
+            return k, a, b
+    return len(one), len(two)
+
+
+def prove(seed, steps=None):
+    """Play and judge a schedule (by default that of the seed); returns (checked, steps, sets).
+
+    Raises:
+        Violation: a check does not hold.
+    """
+    steps = random_steps(seed) if steps is None else steps
+    trial = Trial(seed)
+    for step in steps:
+        trial.step(*step)
+    trial.finish()
+    rng = random.Random(seed)
+    checked = Counter(trial.judge.checked)
+    variant = VARIANTS[seed % len(VARIANTS)]
+    checked[variant] += play_again(trial, variant, rng)
+    return checked, len(steps), len(trial.player.sets)
+
+
+def shrink(seed, steps, check):
+    """The shortest schedule that can be had by leaving out steps, and still breaks the same check."""
+    at = 0
+    while at < len(steps):
+        fewer = [*steps[:at], *steps[at + 1 :]]
+        try:
+            prove(seed, fewer)
+        except Violation as violation:
+            if violation.check == check:
+                steps, at = fewer, -1
+        at += 1
+    return steps
