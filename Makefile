@@ -1,4 +1,4 @@
-# make demo | make test | make fuzz | make bench | make lint; each sets up the virtual environment that it needs.
+# make demo | make test | make fuzz | make prove | make bench | make lint; each sets up the virtual environment that it needs.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # Variables of a sourced ROS shell would put other packages in front of the environment's own.
 CLEAN  := env -u PYTHONPATH -u AMENT_PREFIX_PATH -u LD_LIBRARY_PATH -u RMW_IMPLEMENTATION -u _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test fuzz bench lint clean help
+.PHONY: demo test prove fuzz bench lint clean help
 
 help:
 	@echo "make demo   drive through a real ROS 2 graph while sensors are cut; report in out/demo/report.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make fuzz   random messages into every reader for SECONDS=60; findings in out/fuzz"
 	@echo "make faults every fault on a live graph, one row each; out/faults/faults.md (about 15 minutes)"
 	@echo "make soak   a drive in a loop with random faults, MINUTES=30; out/soak"
+	@echo "make prove  20,000 random schedules of faults for the synchroniser; JSON in out/prove"
 	@echo "make bench  measurements against what one would use instead; JSON in out/bench"
 	@echo "make lint   style, types, import contract"
 
@@ -44,6 +45,9 @@ faults: $(READY)
 
 soak: $(READY)
 	$(CLEAN) $(BIN)/python -m anyseg_ros.cli soak --out out/soak --minutes $(or $(MINUTES),30)
+
+prove: $(READY)
+	$(CLEAN) PYTHONPATH=test/property:. $(BIN)/python test/property/prove_sync.py --out out/prove $(PROVE_ARGS)
 
 bench: $(READY)
 	$(CLEAN) $(BIN)/python -m benchmarks --out out/bench

@@ -210,27 +210,23 @@ class Tape:
         self._pass(5 * self.unit_ns + 2 * SECOND)
         return self.ops[before:]
 
-    def now_ns(self) -> int:
-        return self._now_at(self._true_ns)
-
-    def _now_at(self, true_ns: int) -> int:
+    def now_ns(self, true_ns: int | None = None) -> int:
+        """The clock, now or at a true time."""
+        true_ns = self._true_ns if true_ns is None else true_ns
         return 0 if true_ns < self._clock_from_ns else self._now0 + true_ns
 
     def _pass(self, length_ns: int, stalled: bool = False) -> None:
         until = self._true_ns + length_ns
         for source in self.sources:
             for arrival, measurement in source.produce(until):
-                self._send(arrival, measurement)
+                self._seq += 1
+                heapq.heappush(self._waiting, (max(arrival, self._true_ns), self._seq, measurement))
         while self._waiting and self._waiting[0][0] <= until:
             arrival, _, measurement = heapq.heappop(self._waiting)
-            now = self._now_at(until if stalled else arrival)
+            now = self.now_ns(until if stalled else arrival)
             self.ops.append(Op("add", now, measurement, drained=stalled))
         self._true_ns = until
         self.ops.append(Op("advance", self.now_ns(), drained=stalled))
-
-    def _send(self, arrival_ns: int, measurement: Measurement) -> None:
-        self._seq += 1
-        heapq.heappush(self._waiting, (max(arrival_ns, self._true_ns), self._seq, measurement))
 
     def _add_odd(self, source: Source, stamp_ns: int) -> None:
         timing = source.timing
@@ -282,8 +278,7 @@ class Tape:
             self.ops.append(Op("add", self.now_ns(), measurement, odd=True))
 
     def _enable(self, source: Source, amount: int) -> None:
-        kind = "enable" if amount else "disable"
-        self.ops.append(Op(kind, self.now_ns(), sensor=source.timing.name))
+        self.ops.append(Op("enable" if amount else "disable", self.now_ns(), sensor=source.timing.name))
 
     def _reset(self, _: Source, __: int) -> None:
         self.ops.append(Op("reset", self.now_ns()))
