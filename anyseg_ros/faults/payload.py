@@ -127,9 +127,10 @@ def out_of_bounds(msg: Any, arguments: Mapping[str, Any], memory: Memory) -> Non
 def recalibrate(msg: Any, arguments: Mapping[str, Any], memory: Memory) -> None:
     """Changes the focal lengths of a CameraInfo."""
     scale = float(arguments["scale"])
-    for matrix, diagonal in ((msg.k, (0, 4)), (msg.p, (0, 5))):
-        for place in diagonal:
-            matrix[place] = float(matrix[place]) * scale
+    for name, diagonal in (("k", (0, 4)), ("p", (0, 5))):
+        matrix = np.array(getattr(msg, name), np.float64)
+        matrix[list(diagonal)] *= scale
+        setattr(msg, name, matrix)
 
 
 TRANSFORMS: dict[str, Transform] = {
