@@ -53,7 +53,7 @@ class MusesImages:
         image, pixel_index = muses_sdk.draw_points(
             xyz,
             np.asarray(intensity, np.float64) * (sensor.intensity_scale * 255.0),
-            self._rig.plane_from(sensor.name),
+            self._image_from(sensor),
             self._K,
             self._size,
             (encoding.min_range_m, far_m),
@@ -73,7 +73,7 @@ class MusesImages:
         self._check_lens(sensor, model)
         if sensor.name not in self._pixels:
             self._pixels[sensor.name] = muses_sdk.event_pixels(
-                (model.width, model.height), self._rig.plane_from(sensor.name), model.K, self._K, self._size
+                (model.width, model.height), self._image_from(sensor), model.K, self._K, self._size
             )
         encoding = self._encoding.event
         image, used, outside = muses_sdk.draw_events(events, self._pixels[sensor.name], self._size, encoding.window_ns)
@@ -83,6 +83,14 @@ class MusesImages:
             return DrawnEvents(_planes(image), used, outside)
         squashed = release.squash(release.read_png8(image), self._grid.width, self._grid.height)
         return DrawnEvents(squashed, used, outside)
+
+    def _image_from(self, sensor: Sensor) -> np.ndarray:
+        """[4,4] into the frame of the image; of rectified cameras into and out of the turned frames."""
+        pose = np.eye(4)
+        pose[:3] = self._grid.camera.R @ self._rig.plane_from(sensor.name)[:3]
+        if sensor.model is not None:
+            pose[:3, :3] = pose[:3, :3] @ sensor.model.R.T
+        return pose
 
     def _index_on_grid(self, pixel_index: np.ndarray) -> np.ndarray:
         """Flat pixels of the camera image, int32 [N], to those of the grid."""

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from anyseg_ros.modality import Modality
+from anyseg_ros.sensors import rig_values
 from anyseg_ros.sensors.calibration import CalibrationError, CameraModel
 from anyseg_ros.sensors.poses import RigError, check_transform, pose_matrix
 from anyseg_ros.types import DEFAULT_LOST_PERIODS, DEFAULT_STALE_PERIODS, DEFAULT_TOLERANCE_PERIODS
@@ -21,7 +22,6 @@ SENSOR_KEYS = {
     "name", "modality", "frame_id", "topic", "rate_hz", "offset_ms", "tolerance_ms", "stale_ms", "lost_ms",
     "required", "enabled", "intensity_scale", "pose", "camera",
 }  # fmt: skip
-CAMERA_KEYS = {"width", "height", "K", "fx", "fy", "cx", "cy", "hfov_deg", "distortion", "D", "rectified", "R"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,75 +143,35 @@ def rig_from_dict(data: Any) -> Rig:
     Raises:
         RigError: a key is missing or unknown, or a value cannot be used.
     """
-    _check_keys(data, {"name", "base_frame", "image_plane", "sensors"}, {"name", "image_plane", "sensors"}, "the rig")
+    known = {"name", "base_frame", "image_plane", "sensors"}
+    rig_values.check_keys(data, known, {"name", "image_plane", "sensors"}, "the rig")
     if not isinstance(data["sensors"], list) or not data["sensors"]:
         raise RigError("'sensors' is empty, expected a list of sensors")
     sensors = tuple(_sensor_from_dict(entry) for entry in data["sensors"])
-    return Rig(str(data["name"]), str(data.get("base_frame", "base_link")), sensors, str(data["image_plane"]))
+    name, base_frame = rig_values.text(data, "name"), rig_values.text(data, "base_frame", "base_link")
+    return Rig(name, base_frame, sensors, rig_values.text(data, "image_plane"))
 
 
 def _sensor_from_dict(entry: Any) -> Sensor:
-    _check_keys(entry, SENSOR_KEYS, {"name", "modality", "pose"}, "a sensor")
-    name = str(entry["name"])
+    rig_values.check_keys(entry, SENSOR_KEYS, {"name", "modality", "pose"}, "a sensor")
+    name = rig_values.text(entry, "name")
     try:
-        options: dict[str, Any] = {
-            key: entry[key] for key in ("required", "enabled", "intensity_scale", "topic") if key in entry
+        values: dict[str, Any] = {
+            "modality": rig_values.modality(entry),
+            "frame_id": rig_values.text(entry, "frame_id", name),
+            "base_from_sensor": rig_values.pose(entry["pose"]),
+            "period_ns": rig_values.period_ns(entry),
+            "model": rig_values.camera(entry["camera"]) if "camera" in entry else None,
+            "required": rig_values.flag(entry, "required", False),
+            "enabled": rig_values.flag(entry, "enabled", True),
+            "intensity_scale": rig_values.intensity_scale(entry),
+            "topic": rig_values.text(entry, "topic", ""),
         }
         for key in ("offset", "tolerance", "stale", "lost"):
-            if f"{key}_ms" in entry:
-                options[f"{key}_ns"] = round(float(entry[f"{key}_ms"]) * MS)
-        return Sensor(
-            name=name,
-            modality=Modality(entry["modality"]),
-            frame_id=str(entry.get("frame_id", name)),
-            base_from_sensor=_pose_from_dict(entry["pose"]),
-            period_ns=round(1e9 / float(entry.get("rate_hz", 10.0))),
-            model=_camera_from_dict(entry["camera"]) if "camera" in entry else None,
-            **options,
-        )
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+            values[f"{key}_ns"] = round(rig_values.number(entry, f"{key}_ms", 0.0) * MS)
+    except (RigError, CalibrationError) as error:
         raise RigError(f"sensor '{name}': {error}") from error
-
-
-def _pose_from_dict(pose: Any) -> np.ndarray:
-    _check_keys(pose, {"xyz_m", "rpy_deg", "optical", "matrix"}, set(), "a pose")
-    if "matrix" in pose:
-        return np.asarray(pose["matrix"], dtype=np.float64).reshape(4, 4)
-    if "xyz_m" not in pose:
-        raise RigError("a pose needs 'matrix' or 'xyz_m' (with 'rpy_deg' and 'optical')")
-    return pose_matrix(pose["xyz_m"], pose.get("rpy_deg", (0, 0, 0)), bool(pose.get("optical", False)))
-
-
-def _camera_from_dict(camera: Any) -> CameraModel:
-    _check_keys(camera, CAMERA_KEYS, {"width", "height"}, "a camera")
-    width, height = int(camera["width"]), int(camera["height"])
-    lens: dict[str, Any] = {
-        "distortion": str(camera.get("distortion", "none")),
-        "D": tuple(camera.get("D", ())),
-        "rectified": bool(camera.get("rectified", False)),
-        "R": camera.get("R", np.eye(3)),
-    }
-    if "hfov_deg" in camera:
-        return replace(CameraModel.pinhole(width, height, float(camera["hfov_deg"])), **lens)
-    if "K" in camera:
-        return CameraModel(width, height, np.asarray(camera["K"], dtype=np.float64), **lens)
-    missing = {"fx", "fy", "cx", "cy"} - camera.keys()
-    if missing:
-        raise RigError(f"a camera needs 'hfov_deg', 'K', or fx fy cx cy; missing: {', '.join(sorted(missing))}")
-    fx, fy, cx, cy = (float(camera[key]) for key in ("fx", "fy", "cx", "cy"))
-    return CameraModel(width, height, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), **lens)
-
-
-def _check_keys(data: Any, known: set[str], needed: set[str], what: str) -> None:
-    if not isinstance(data, dict):
-        raise RigError(
-            f"{what} is a {type(data).__name__}, expected a mapping with {', '.join(sorted(needed or known))}"
-        )
-    unknown, missing = data.keys() - known, needed - data.keys()
-    if unknown or missing:
-        found = [f"unknown: {', '.join(sorted(map(str, unknown)))}"] if unknown else []
-        found += [f"missing: {', '.join(sorted(missing))}"] if missing else []
-        raise RigError(f"{what} has keys that do not fit ({'; '.join(found)}); known: {', '.join(sorted(known))}")
+    return Sensor(name, **values)  # names the sensor itself in what it refuses
 
 
 def save_rig(rig: Rig, path: str | Path) -> None:

@@ -19,7 +19,8 @@ from anyseg_ros.cli import build_parser
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.calibration import COEFFICIENT_COUNTS, CameraModel
 from anyseg_ros.sensors.poses import RigError, pose_matrix
-from anyseg_ros.sensors.rig import CAMERA_KEYS, SENSOR_KEYS, Rig, Sensor, load_rig, rig_from_dict
+from anyseg_ros.sensors.rig import SENSOR_KEYS, Rig, Sensor, load_rig, rig_from_dict
+from anyseg_ros.sensors.rig_values import CAMERA_KEYS
 from anyseg_ros.sync.buffers import Fate
 from anyseg_ros.sync.health import OutputState, SensorState
 from anyseg_ros.types import Absence

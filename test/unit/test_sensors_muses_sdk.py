@@ -231,6 +231,21 @@ def test_without_pillow_the_release_is_refused_at_once(monkeypatch):
     Encoder(muses_rig(), *GRID, PRESETS["muses_sdk"])
 
 
+def test_rectified_images_are_turned(rng):
+    """A turned camera whose image is rectified into an unturned frame sees what an unturned camera sees."""
+    rig = muses_rig()
+    payloads = {"lidar": cloud(rng), "event": some_events(rng)}
+    turn = pose_matrix((0, 0, 0), (2, -3, 4))
+    turned = rig
+    for name in ("camera", "event"):
+        sensor = rig.sensor(name)
+        model = replace(sensor.model, rectified=True, R=turn[:3, :3])
+        turned = turned.replace_calibration(name, model=model, base_from_sensor=sensor.base_from_sensor @ turn)
+    for name, payload in payloads.items():
+        straight, other = (encode(r, name, payload, PRESETS["muses_sdk"]).image for r in (rig, turned))
+        assert np.mean(straight != other) < 1e-3, name  # of equal real numbers, a rounding may differ
+
+
 def test_what_the_sdk_does_not_know_is_turned_down(rng):
     rig = muses_rig()
     model = rig.sensor("camera").model

@@ -8,6 +8,7 @@ import yaml
 from anyseg_ros.modality import Modality
 from anyseg_ros.resources import share_path
 from anyseg_ros.sensors.calibration import CameraModel
+from anyseg_ros.sensors.drivers import INTENSITY_SCALES
 from anyseg_ros.sensors.poses import pose_matrix
 from anyseg_ros.sensors.rig import RigError, load_rig, rig_from_dict, rig_from_muses_calib, save_rig
 
@@ -82,9 +83,29 @@ def change(path, value):
 @pytest.mark.parametrize(
     "edit, sentence",
     [
-        (change(("sensors", 0, "modality"), "sonar"), "camera.*sonar"),
+        (
+            change(("sensors", 0, "modality"), "sonar"),
+            "sensor 'camera': 'modality' is 'sonar', expected one of: camera, depth, event, lidar$",
+        ),
         (change(("sensors", 0, "rate"), 5), "unknown: rate"),
-        (change(("sensors", 0, "rate_hz"), 0), "camera"),
+        (change(("sensors", 0, "rate_hz"), 0), "sensor 'camera': 'rate_hz' is 0, expected more than 0 measurements"),
+        (change(("sensors", 0, "rate_hz"), "10"), "'rate_hz' is '10', expected a number"),
+        (change(("sensors", 0, "rate_hz"), float("nan")), "'rate_hz' is nan"),
+        (change(("sensors", 0, "rate_hz"), True), "'rate_hz' is True"),
+        (change(("sensors", 0, "offset_ms"), [3]), r"'offset_ms' is \[3\], expected a number"),
+        (change(("sensors", 0, "required"), "no"), "sensor 'camera': 'required' is 'no', expected true or false"),
+        (change(("sensors", 0, "enabled"), 1), "'enabled' is 1, expected true or false"),
+        (change(("sensors", 0, "topic"), 7), "'topic' is 7, expected a text"),
+        (change(("sensors", 0, "name"), ""), "'name' is '', expected a text"),
+        (change(("sensors", 1, "intensity_scale"), "velodine"), "the name of a driver: velodyne, hesai, robosense"),
+        (change(("sensors", 1, "intensity_scale"), 0), "'intensity_scale' is 0, expected a number above 0"),
+        (change(("sensors", 1, "intensity_scale"), [1]), "'intensity_scale' is"),
+        (change(("sensors", 0, "pose", "optical"), "true"), "'optical' is 'true', expected true or false"),
+        (change(("sensors", 0, "pose", "xyz_m"), [1, 2]), "'xyz_m' has 2 numbers, expected 3"),
+        (change(("sensors", 0, "pose", "rpy_deg"), "0 0 0"), "'rpy_deg' is '0 0 0', expected a list of numbers"),
+        (change(("sensors", 0, "camera", "width"), "wide"), "'width' is 'wide', expected a number"),
+        (change(("sensors", 0, "camera", "D"), {}), "'D' is"),
+        (change(("base_frame",), 3), "'base_frame' is 3, expected a text"),
         (change(("sensors", 0, "camera"), {"width": 640, "height": 360}), "fx fy cx cy"),
         (change(("sensors", 0, "camera", "distortion"), "fish"), "'fish' is unknown"),
         (
@@ -109,6 +130,32 @@ def test_unusable_rigs_are_refused_with_a_sentence(edit, sentence, tmp_path):
     path.write_text(yaml.safe_dump(data))
     with pytest.raises(RigError, match="rig.yaml"):
         load_rig(path)
+
+
+def test_what_is_wrong_is_named_once():
+    for edit in (
+        lambda data: data["sensors"][2].pop("camera"),
+        change(("sensors", 0, "pose"), {"matrix": np.diag([2.0, 1, 1, 1]).tolist()}),
+        change(("sensors", 0, "rate_hz"), 0),
+        change(("sensors", 0, "camera"), {"width": 640, "height": 360}),
+    ):
+        data = sim_dict()
+        edit(data)
+        with pytest.raises(RigError) as error:
+            rig_from_dict(data)
+        assert str(error.value).count("sensor '") == 1, str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "scale"), [("ouster", INTENSITY_SCALES["ouster"]), (0.25, 0.25), (2, 2.0), ("velodyne", 1 / 255)]
+)
+def test_the_intensity_scale_is_a_number_or_a_driver(written, scale, tmp_path):
+    data = sim_dict()
+    data["sensors"][1]["intensity_scale"] = written
+    rig = rig_from_dict(data)
+    assert rig.sensor("lidar").intensity_scale == scale
+    save_rig(rig, tmp_path / "rig.yaml")
+    assert load_rig(tmp_path / "rig.yaml").sensor("lidar").intensity_scale == scale
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "just words", ""])
