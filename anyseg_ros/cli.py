@@ -15,9 +15,10 @@ from anyseg_ros import __version__
 ROOMS = {
     "simulate": "anyseg_ros.bags.simulate",
     "replay": "anyseg_ros.bags.replay_command",
-    "inspect": "anyseg_ros.bags.inspect",
+    "inspect": "anyseg_ros.inspection.command",
     "demo": "anyseg_ros.demo.cli",
     "faults": "anyseg_ros.campaign.cli",
+    "soak": "anyseg_ros.campaign.soak",
     "real": "anyseg_ros.real",
 }
 EXTRAS = {"open3d": "sim", "h5py": "sim", "rclpy": "ros"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What our HTML pages share: a style sheet (light and dark, no outside fonts or files), and pictures inside the file."""
+"""What our HTML pages share: a style sheet (light and dark, no outside fonts or files), and pictures in the file."""
 
 from __future__ import annotations
 

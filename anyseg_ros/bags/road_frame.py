@@ -29,8 +29,29 @@ def load_road(folder: Path) -> tuple[Rig, np.ndarray, Points]:
         ValueError: a file is damaged.
         OSError: a file is missing.
     """
-    intrinsic = _single(folder / "camera_intrinsic.json")
-    extrinsic = _single(folder / "lidar_to_camera.json")
+    fields = read_pcd(folder / "lidar.pcd")
+    points = Points(np.stack([fields[axis] for axis in "xyz"], axis=1), fields["intensity"], ring=fields["ring"])
+    rig = road_rig(read_entry(folder / "camera_intrinsic.json"), read_entry(folder / "lidar_to_camera.json"), points)
+    image = cv2.imread(str(folder / "camera.png"), cv2.IMREAD_COLOR)
+    if image is None:
+        raise OSError(f"cannot read the picture {folder / 'camera.png'}")
+    return rig, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), points
+
+
+def read_entry(path: Path) -> dict[str, Any]:
+    """The parameters of a calibration file of SensorsCalibration, which holds one named entry."""
+    with open(path, encoding="utf-8") as file:
+        return next(iter(json.load(file).values()))["param"]
+
+
+def road_rig(intrinsic: dict[str, Any], extrinsic: dict[str, Any], points: Points) -> Rig:
+    """The rig of a camera and a lidar as SensorsCalibration writes them.
+
+    Args:
+        intrinsic: ``cam_K``, ``cam_dist``, ``img_dist_w`` and ``img_dist_h``.
+        extrinsic: ``sensor_calib``, from the lidar into the camera's optical frame.
+        points: a sweep, which says how high over the road the lidar is.
+    """
     model = CameraModel(
         int(intrinsic["img_dist_w"]),
         int(intrinsic["img_dist_h"]),
@@ -39,24 +60,13 @@ def load_road(folder: Path) -> tuple[Rig, np.ndarray, Points]:
         tuple(intrinsic["cam_dist"]["data"][0]),
     )
     camera_from_lidar = np.array(extrinsic["sensor_calib"]["data"], np.float64)
-    fields = read_pcd(folder / "lidar.pcd")
-    points = Points(np.stack([fields[axis] for axis in "xyz"], axis=1), fields["intensity"], ring=fields["ring"])
     base_from_lidar = np.eye(4)
     base_from_lidar[2, 3] = lidar_height_m(points.xyz)
     sensors = (
         Sensor("camera", Modality.CAMERA, "camera", base_from_lidar @ np.linalg.inv(camera_from_lidar), model=model),
         Sensor("lidar", Modality.LIDAR, "lidar", base_from_lidar, intensity_scale=1.0 / 255.0),
     )
-    image = cv2.imread(str(folder / "camera.png"), cv2.IMREAD_COLOR)
-    if image is None:
-        raise OSError(f"cannot read the picture {folder / 'camera.png'}")
-    return Rig("road_frame", "base_link", sensors, "camera"), cv2.cvtColor(image, cv2.COLOR_BGR2RGB), points
-
-
-def _single(path: Path) -> dict[str, Any]:
-    """The parameters of a calibration file, which holds one named entry."""
-    with open(path, encoding="utf-8") as file:
-        return next(iter(json.load(file).values()))["param"]
+    return Rig("road_frame", "base_link", sensors, "camera")
 
 
 def lidar_height_m(xyz: np.ndarray) -> float:

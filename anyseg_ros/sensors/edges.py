@@ -10,6 +10,7 @@ on the near beam itself, edges would shift by half the spacing of the beams, to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -249,8 +250,8 @@ def _pinhole(grey: np.ndarray, model: CameraModel, focal: float) -> tuple[np.nda
     maps = uv.reshape(height, width, 2).astype(np.float32)
     seen = (maps > -0.5).all(axis=2) & (maps[..., 0] < model.width - 0.5) & (maps[..., 1] < model.height - 0.5)
     shrink = focal / float(model.K[0, 0])
-    source = grey.astype(np.float32)
+    source: Any = grey.astype(np.float32)
     if shrink < 0.9:
         source = cv2.GaussianBlur(source, (0, 0), 0.45 / shrink)
-    picture = cv2.remap(source, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    picture = cv2.remap(source, maps, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return picture, seen, (-low[0] * focal, -low[1] * focal)

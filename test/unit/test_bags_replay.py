@@ -230,9 +230,3 @@ def test_wrong_input_gets_one_sentence_and_exit_2(kit, tmp_path, capsys):
 def test_a_replay_without_an_answer_says_why(kit, tmp_path, capsys):
     assert command(kit, tmp_path / "out", "--drop", "CEL", bag="short") == 1
     assert "nothing was answered" in capsys.readouterr().err
-
-
-def test_inspect_lists_topics_and_sensors(kit, capsys):
-    assert main(["inspect", str(kit / "bag"), "--rig", str(kit / "rig.yaml")]) == 0
-    out = capsys.readouterr().out
-    assert "/ground_truth/labels" in out and "lidar: /lidar/points" in out and "lidar: pose from /tf_static" in out
