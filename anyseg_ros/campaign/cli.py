@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add_common(parser, Path("out/faults"))
     parser.add_argument("--acts", help="acts to play, separated by commas (default: all)")
-    parser.add_argument("--rows", help="only rows whose name contains this")
+    parser.add_argument("--rows", help="only rows whose name contains one of these, separated by commas")
     parser.add_argument("--keep", action="store_true", help="keep the recorded messages (tens of MB a second)")
     parser.set_defaults(run=run)
 
@@ -92,7 +92,7 @@ def chosen(acts: str | None, rows: str | None) -> tuple[Act, ...]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"there is no act '{unknown[0]}'; known are {', '.join(known)}")
-    found = [known[name].only(rows) for name in names]
+    found = [known[name].only(rows.split(",") if rows else ()) for name in names]
     if not any(act.rows for act in found):
         raise ValueError(f"no row of {', '.join(names)} has '{rows}' in its name")
     return tuple(act for act in found if act.rows)

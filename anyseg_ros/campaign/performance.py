@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -25,10 +26,24 @@ RAW = "/undisturbed"  # what the player publishes, before the relay
 
 
 class Performance:
-    """One act, from the start of its processes to their end."""
+    """One act, from the start of its processes to their end.
 
-    def __init__(self, stage: Stage, setup: Setup, act: Act, step: Step) -> None:
+    Args:
+        stage: starts and ends processes.
+        setup: what is played through what.
+        act: what happens.
+        step: for the progress.
+        record_inputs: keep the messages that reach the segmentor, for the judge.
+
+    Attributes:
+        watch: is called with the time of the drive, some twenty times a second.
+        children: the processes, by name.
+    """
+
+    def __init__(self, stage: Stage, setup: Setup, act: Act, step: Step, record_inputs: bool = True) -> None:
         self.stage, self.setup, self.act, self.step = stage, setup, act, step
+        self.record_inputs = record_inputs
+        self.watch: Callable[[float], None] = lambda drive_s: None
         topics = played_topics(setup.rig, has_event_packets(stage))
         folder = setup.out / "recording" / act.name / "main"
         shutil.rmtree(folder.parent, ignore_errors=True)
@@ -94,7 +109,7 @@ class Performance:
                 **self.act.parameters,
             }
             self._start(name, self.act.segmentor, ros_arguments(remap, parameters), "active")
-        inputs = [f"{topic} {msgtype}" for topic, msgtype in self.routes.values()]
+        inputs = [f"{topic} {msgtype}" for topic, msgtype in self.routes.values()] if self.record_inputs else []
         self._start(
             "recorder",
             "anyseg_ros.nodes.recorder_node",
@@ -177,6 +192,7 @@ class Performance:
             _, action = self._todo.pop(0)
             if action.what in ("kill", "stop", "start"):
                 self._handle_relay(action)
+        self.watch(now_s)
         current = [p.row.name for p in self.played.placed if p.begin_s <= now_s < p.until_s]
         self.step.show(now_s / self.duration_s, current[0] if current else "")
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -94,9 +94,11 @@ class Act:
     twin: bool = False
     own_relay: bool = False
 
-    def only(self, part: str | None) -> Act:
-        """The act with the rows whose name contains ``part``; all of them for None."""
-        return self if part is None else replace(self, rows=tuple(row for row in self.rows if part in row.name))
+    def only(self, parts: Sequence[str]) -> Act:
+        """The act with the rows whose name contains one of ``parts``; all of them if there is none."""
+        if not parts:
+            return self
+        return replace(self, rows=tuple(row for row in self.rows if any(part in row.name for part in parts)))
 
 
 def one(

@@ -81,7 +81,7 @@ class FaultRelay(Node):
         )
         return track
 
-    def _on_message(self, track: _Track, raw: bytes) -> None:
+    def _on_message(self, track: _Track, raw: Any) -> None:
         if self._began_ns is None:
             self._began_ns = time.monotonic_ns()
         now_ns = self.since_start_ns
@@ -110,7 +110,7 @@ class FaultRelay(Node):
             track.publisher.publish(message)
 
     def _tell(self, fault: Fault, begins: bool, now_ns: int) -> None:
-        line = {"event": "begin" if begins else "end", "at_s": now_ns / NS_PER_S, "route": fault.route}
+        line: dict[str, Any] = {"event": "begin" if begins else "end", "at_s": now_ns / NS_PER_S, "route": fault.route}
         until_s = None if fault.until_ns == FOREVER_NS else fault.until_ns / NS_PER_S
         line |= {"kind": fault.kind, "until_s": until_s, **fault.arguments}
         counts = next(dict(track.line.counts) for track in self._tracks if track.route.name == fault.route)

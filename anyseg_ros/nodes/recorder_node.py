@@ -85,10 +85,11 @@ class RecorderNode(Node):
             )
         (self._out / "blobs").mkdir(exist_ok=True)
         profile = qos.sensor_data(qos.EVENT_DEPTH)
-        self.create_subscription(kind, topic, lambda raw: self._on_input(topic, msgtype, bytes(raw)), profile, raw=True)
+        self.create_subscription(kind, topic, lambda raw: self._on_input(topic, msgtype, raw), profile, raw=True)
 
-    def _on_input(self, topic: str, msgtype: str, raw: bytes) -> None:
+    def _on_input(self, topic: str, msgtype: str, raw: Any) -> None:
         received_ns = time.monotonic_ns()
+        raw = bytes(raw)
         bare = cdr.without_stamp(raw)
         blob = hashlib.blake2b(bare, digest_size=12).hexdigest()
         if blob not in self._blobs:
