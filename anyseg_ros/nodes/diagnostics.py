@@ -51,6 +51,7 @@ class Reporter:
         self._said: tuple[str, ...] = ()
         self._said_ns = 0
         self._dropped = 0
+        self._began_ns: int | None = None
 
     def close(self) -> None:
         """Ends the publisher."""
@@ -64,6 +65,8 @@ class Reporter:
             steady_ns: the steady clock, which paces the reports.
         """
         self._watch_drops()
+        if self._began_ns is None or now_ns < self._began_ns:
+            self._began_ns = now_ns
         sensors = self._loop.synchronizer.health(now_ns)
         output = self._loop.synchronizer.output_health(now_ns)
         subset = self._processor.last.subset if self._processor.last else ""
@@ -110,12 +113,15 @@ class Reporter:
         last = self._processor.last
         level, texts = health.level.value, [health.reason]
         troubles = self._episodes.about("output")
+        # Before it was activated nobody expected an output.
+        times = [last.published_ns if last else now_ns, *([] if self._began_ns is None else [self._began_ns])]
+        silent_ns = now_ns - max(times)
         if last is None:
             level = _worst(level, "warn")
             texts.append("nothing published yet")
-        elif health.state is not OutputState.SILENT and now_ns - last.published_ns > _UNANSWERED_NS:
+        elif health.state is not OutputState.SILENT and silent_ns > _UNANSWERED_NS:
             level = "error"
-            texts.append(f"sets are due, but nothing was published for {(now_ns - last.published_ns) / 1e9:.1f} s")
+            texts.append(f"sets are due, but nothing was published for {silent_ns / 1e9:.1f} s")
         if troubles:
             level = _worst(level, "warn")
             texts += [trouble.sentence for trouble in troubles]
@@ -139,6 +145,7 @@ class Reporter:
             "validated_miou_change": _or_unknown(None if validated is None or best is None else validated - best),
             "mean_confidence": _or_unknown(last.confidence if last else None),
             "device": str(processor.pipeline.engine.device),
+            "motion_compensation": "off" if processor.pipeline.motion is None else "on",
             "rate_hz": processor.rate_hz,
             "sets_hz": health.rate_hz,
             "age_s": _or_unknown(None if last is None else max(0, now_ns - last.published_ns) / 1e9),
@@ -147,6 +154,7 @@ class Reporter:
             "worker.failed": self._worker.failed,
             **dict(processor.counters),
             **processor.latencies.percentiles_ms(),
+            **({} if processor.pipeline.motion is None else processor.pipeline.motion.figures()),
             **{f"trouble.{what}": n for what, n in self._episodes.counts.items()},
         }
         text = "; ".join(t for t in texts if t) or f"publishing {values['subset']}"

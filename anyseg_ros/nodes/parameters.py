@@ -68,6 +68,12 @@ class SegmentorParameters:
         "EventPacket or PointCloud2 (x, y, t, p) on ~/input/events; auto: packets if event_camera_msgs is there.",
         ("auto", "packet", "points"),
     )
+    motion_compensation: str = option(
+        "off",
+        "Bring lidar points to the frame's time by the vehicle's motion, and with which message on ~/input/odometry: "
+        "odometry (Odometry), twist (TwistStamped), twist_with_covariance (TwistWithCovarianceStamped), or off.",
+        ("off", "odometry", "twist", "twist_with_covariance"),
+    )
     overlay_alpha: float = option(0.5, "Weight of the class colours in ~/output/overlay.", minimum=0.0, maximum=1.0)
     use_tf: bool = option(True, "Take sensor poses from TF where tf2_ros is installed and the frames are known.")
     autostart: bool = option(True, "Configure and activate without being asked.", read_only=True)

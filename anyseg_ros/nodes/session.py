@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
@@ -19,6 +20,7 @@ from anyseg_ros.nodes.diagnostics import Reporter
 from anyseg_ros.nodes.episodes import Episodes
 from anyseg_ros.nodes.frame_processor import FrameProcessor
 from anyseg_ros.nodes.inputs import Inputs
+from anyseg_ros.nodes.odometry import Odometry
 from anyseg_ros.nodes.parameters import SegmentorParameters
 from anyseg_ros.nodes.sync_loop import MS, TICK_NS, SyncLoop
 from anyseg_ros.nodes.worker import Worker
@@ -71,6 +73,7 @@ class Session:
             node, keeper.rig, settings, self._on_message, self._on_camera_info, self._on_incompatible_qos
         )
         self._transforms = transform_source(node, settings.use_tf)
+        self._odometry = self._listen_to_motion(settings.motion_compensation)
         self._reporter = Reporter(node, processor, self._worker, self._loop, episodes)
         self._timers: list[Any] = []
         self._said: set[str] = set()
@@ -90,11 +93,10 @@ class Session:
         for timer in self._timers:
             self._node.destroy_timer(timer)
         self._timers = []
-        self._inputs.close()
-        if self._transforms is not None:
-            self._transforms.close()
+        self._close_inputs()
         if not self._worker.stop():
             self._log.error("the worker is still busy after 10 s; its last frame is left to itself")
+        self._processor.pipeline.motion = None
         self._reporter.close()
 
     @property
@@ -119,6 +121,30 @@ class Session:
         self._loop.reset(reason, self._clock.now_ns())
         if self._transforms is not None:
             self._transforms.reset()
+        if self._odometry is not None:
+            self._odometry.history.reset()
+
+    def _listen_to_motion(self, kind: str) -> Odometry | None:
+        if kind == "off":
+            return None
+        try:
+            odometry = Odometry(self._node, kind, self._keeper.rig.base_frame, self._base_from, self._episodes)
+        except Exception:
+            self._odometry = None
+            self._close_inputs()
+            raise
+        self._processor.pipeline.motion = odometry.history
+        return odometry
+
+    def _base_from(self, frame: str) -> np.ndarray | None:
+        return None if self._transforms is None else self._transforms.base_from(self._keeper.rig.base_frame, frame)
+
+    def _close_inputs(self) -> None:
+        self._inputs.close()
+        if self._transforms is not None:
+            self._transforms.close()
+        if self._odometry is not None:
+            self._odometry.close()
 
     def _on_message(self, sensor: Sensor, msg: Any) -> None:
         trouble = f"messages of {sensor.name}"
@@ -175,6 +201,8 @@ class Session:
         else:
             self._episodes.clear("/clock")
         self._look_up_poses()
+        if self._odometry is not None:
+            self._odometry.check()
         self._episodes.settle()
         self._reporter.report(self._clock.now_ns(), time.monotonic_ns())
 

@@ -35,7 +35,7 @@ def reporter():
         event_losses=lambda name: losses.get(name, {}),
     )
     meta = SimpleNamespace(miou={"CEL": 60.0, "CE": 52.0})
-    pipeline = SimpleNamespace(meta=meta, rig=small_rig(), engine=SimpleNamespace(device="cpu"))
+    pipeline = SimpleNamespace(meta=meta, rig=small_rig(), engine=SimpleNamespace(device="cpu"), motion=None)
     processor = SimpleNamespace(
         pipeline=pipeline, last=None, rate_hz=0.0, counters=Counter({"turned_down.lidar": 7}), latencies=Latencies()
     )
