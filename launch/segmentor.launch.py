@@ -27,9 +27,10 @@ ARGUMENTS = {
     "lidar": ("/lidar/points", "PointCloud2 topic."),
     "events": ("/event_camera/events", "EventPacket topic (or PointCloud2 of x, y, t, p)."),
     "depth": ("/depth/image_raw", "Depth Image topic."),
+    "odometry": ("/odometry", "The vehicle's motion, where the parameter motion_compensation asks for it."),
 }
 PARAMETERS = {"rig": str, "checkpoint": str, "device": str, "use_sim_time": bool, "output_size": str}
-TOPICS = ("camera", "camera_info", "lidar", "events", "depth")
+TOPICS = ("camera", "camera_info", "lidar", "events", "depth", "odometry")
 
 
 def start(context):

@@ -145,7 +145,7 @@ class Reporter:
             "validated_miou_change": _or_unknown(None if validated is None or best is None else validated - best),
             "mean_confidence": _or_unknown(last.confidence if last else None),
             "device": str(processor.pipeline.engine.device),
-            "motion_compensation": "off" if processor.pipeline.motion is None else "on",
+            "motion.state": "off" if processor.pipeline.motion is None else "on",
             "rate_hz": processor.rate_hz,
             "sets_hz": health.rate_hz,
             "age_s": _or_unknown(None if last is None else max(0, now_ns - last.published_ns) / 1e9),
