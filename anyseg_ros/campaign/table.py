@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from anyseg_ros.campaign.rows import Act, Action, Row, one
 
 GONE = ("stale", "lost")
@@ -233,4 +235,9 @@ ACTS = (
     Act("twins", (TWIN, *CUTS[:1]), twin=True),
     Act("live", (CLEAN, *CUTS, TRANSPORT[0]), simulated=False),
 )
-SHORT = (Act("short", (CUTS[0], PAYLOADS[0], PAYLOADS[5], HEADERS[2])),)
+SHORT = (
+    Act(
+        "short",
+        tuple(replace(row, fault_s=1.5, clean_s=2.2) for row in (CUTS[0], PAYLOADS[0], PAYLOADS[5], HEADERS[2])),
+    ),
+)
