@@ -133,6 +133,24 @@ def test_transforms_are_listened_to_only_while_active(segmentor, monkeypatch, tm
         assert holds(node) == before
 
 
+@pytest.mark.skipif(importlib.util.find_spec("nav_msgs") is None, reason="nav_msgs is not installed")
+def test_motion_is_listened_to_only_while_active_and_only_if_asked_for(segmentor, capfd):
+    node = segmentor(motion_compensation="odometry")
+    assert node.trigger_configure() == SUCCESS
+    before, pipeline = holds(node), node._configured.processor.pipeline
+    for _ in range(2):
+        assert pipeline.motion is None and node.trigger_activate() == SUCCESS
+        assert "/segmentor/input/odometry" in {s.topic_name for s in node.subscriptions} and pipeline.motion is not None
+        assert node.trigger_deactivate() == SUCCESS
+        assert holds(node) == before
+    broken = "qos_overrides./segmentor/input/odometry.subscription.reliability"
+    other = segmentor(**{"motion_compensation": "twist", broken: "nonsense"})
+    assert other.trigger_configure() == SUCCESS
+    before = holds(other)
+    assert other.trigger_activate() == FAILURE
+    assert "cannot activate" in capfd.readouterr().err and holds(other) == before
+
+
 def test_a_sensor_of_an_earlier_rig_cannot_be_switched(segmentor, folder):
     node = segmentor()
     assert node.trigger_configure() == SUCCESS and node.trigger_cleanup() == SUCCESS
@@ -153,6 +171,7 @@ CHANGES = {
     "max_queue_ms": 90,
     "camera_type": "raw",
     "event_type": "points",
+    "motion_compensation": "odometry",
     "overlay_alpha": 0.25,
     "use_tf": False,
 }
