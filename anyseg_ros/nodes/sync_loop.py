@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,34 +26,27 @@ EVENT_LOSSES = (
 )  # fmt: skip
 
 
-class SyncLoop:
-    """Turns messages into measurements and measurements into frame sets.
+class DeadlineLoop:
+    """Turns measurements into frame sets: deadlines are served by a timer, and never before what waits is taken in.
 
     Args:
         synchronizer: the state machine.
-        rig: the sensors.
-        emit: takes every frame set that closes, in order.
+        emit: takes every frame set that closes, in order. If it raises, the sets after that one come with the next
+            message or tick.
     """
 
-    def __init__(self, synchronizer: Synchronizer, rig: Rig, emit: Callable[[FrameSet], None]) -> None:
+    def __init__(self, synchronizer: Synchronizer, emit: Callable[[FrameSet], None]) -> None:
         self.synchronizer = synchronizer
         self._emit = emit
-        self._feeds = {s.name: EventFeed(s) for s in rig.sensors if s.modality is Modality.EVENT}
-        # Counts of decoders that were replaced: a fresh one starts at zero.
-        self._lost: dict[str, Counter[str]] = {name: Counter() for name in self._feeds}
+        self._closed: deque[FrameSet] = deque()
         self._resets: list[Reset] = []
         self._last_tick_ns: int | None = None
         self._catch_up_until_ns: int | None = None
         self._arrived = False
 
-    def take(self, sensor: Sensor, msg: Any, now_ns: int) -> None:
-        """Takes in a message: reads the header (events: decodes them, in order) and closes what is complete.
-
-        Raises:
-            ValueError: events that cannot be decoded.
-        """
+    def take_measurement(self, measurement: Measurement | None, now_ns: int) -> None:
+        """Takes in what a message held, which may be nothing, and closes what is complete."""
         self._arrived = True
-        measurement = self._measurement(sensor, msg)
         if measurement is not None:
             self._give(self.synchronizer.add(measurement, now_ns))
 
@@ -92,6 +85,52 @@ class SyncLoop:
         resets, self._resets = self._resets, []
         return resets
 
+    def begin_anew(self, reset: Reset) -> None:
+        """Called at each reset, before anything else is taken in: for state that must not outlive it."""
+
+    def _follow_resets(self) -> None:
+        resets = self.synchronizer.take_resets()
+        self._resets += resets
+        for reset in resets:
+            self.begin_anew(reset)
+
+    def _give(self, frame_sets: list[FrameSet]) -> None:
+        self._follow_resets()
+        self._closed.extend(frame_sets)
+        while self._closed:
+            self._emit(self._closed.popleft())
+
+
+class SyncLoop(DeadlineLoop):
+    """The loop of a rig: reads messages as its sensors send them.
+
+    Args:
+        synchronizer: the state machine.
+        rig: the sensors.
+        emit: as above.
+    """
+
+    def __init__(self, synchronizer: Synchronizer, rig: Rig, emit: Callable[[FrameSet], None]) -> None:
+        super().__init__(synchronizer, emit)
+        self._feeds = {s.name: EventFeed(s) for s in rig.sensors if s.modality is Modality.EVENT}
+        # Counts of decoders that were replaced: a fresh one starts at zero.
+        self._lost: dict[str, Counter[str]] = {name: Counter() for name in self._feeds}
+
+    def take(self, sensor: Sensor, msg: Any, now_ns: int) -> None:
+        """Takes in a message: reads the header (events: decodes them, in order) and closes what is complete.
+
+        Raises:
+            ValueError: events that cannot be decoded.
+        """
+        self._arrived = True
+        self.take_measurement(self._measurement(sensor, msg), now_ns)
+
+    def begin_anew(self, reset: Reset) -> None:
+        """Begins event decoders anew. A packet read with the offset from before would look like a second jump."""
+        for name, feed in self._feeds.items():
+            if reset.sensor in (None, name):
+                self._renew(name, feed.sensor)
+
     def recalibrate(self, rig: Rig) -> None:
         """Gives event decoders whose camera model changed the new one."""
         for name, feed in self._feeds.items():
@@ -116,17 +155,3 @@ class SyncLoop:
             return self._feeds[sensor.name](msg)
         stamp_ns = conversions.stamp_ns(msg.header)
         return Measurement(sensor.name, sensor.modality, stamp_ns, msg, msg.header.frame_id)
-
-    def _follow_resets(self) -> None:
-        """Begins event decoders anew. A packet read with the offset from before would look like a second jump."""
-        resets = self.synchronizer.take_resets()
-        self._resets += resets
-        for reset in resets:
-            for name, feed in self._feeds.items():
-                if reset.sensor in (None, name):
-                    self._renew(name, feed.sensor)
-
-    def _give(self, frame_sets: list[FrameSet]) -> None:
-        self._follow_resets()
-        for frame_set in frame_sets:
-            self._emit(frame_set)

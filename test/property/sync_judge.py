@@ -27,6 +27,7 @@ class Judge:
         }
         self.last = None  # (stamp, corrected) of the last set since everything started over
         self.floor = (-FOREVER, 0)
+        self.since_ns = -FOREVER  # the first of all is answered from its present measurement on
         self.wanted = {}  # (reference, stamp) -> corrected, of due sets that were not given yet
         self.unsure_floor = False
         self.life = False  # a set was opened since there was last no reference
@@ -112,7 +113,7 @@ class Judge:
         self.checked["every_due_set_is_answered_once"] += 1
 
     def _above_floor(self, at_ns, stamp_ns):
-        return at_ns > self.floor[0] and stamp_ns > self.floor[1]
+        return at_ns > max(self.floor[0], self.since_ns) and stamp_ns > self.floor[1]
 
     def _raise_floor(self, at_ns, stamp_ns):
         self.floor = max(self.floor[0], at_ns), max(self.floor[1], stamp_ns)
@@ -141,13 +142,15 @@ class Judge:
 
     def _switch(self, call, opened, jumped):
         """Another sensor is the reference: what of it lies above everything that is open or was given, is due."""
-        self.switched_ns = self.now_ns
+        self.switched_ns, self.since_ns = self.now_ns, -FOREVER
         for (_, stamp), at in self.wanted.items():
             self._raise_floor(at, stamp)
         if call.reference is None:
             self.life = False
             return
         sensor = self.sensors[call.reference]
+        if call.op.kind == "add" and (call.reference_before is None or not self.life):
+            self.since_ns = call.op.measurement.stamp_ns - sensor.timing.offset_ns - 1
         if jumped or self.unsure_floor or sensor.timing.is_event:
             return
         if call.reference_before is None:
@@ -193,7 +196,7 @@ class Judge:
         """What holds after every call: bounds, silence."""
         config, now = self.config, self.now_ns
         self.unsure_floor = call.open_sets > 0 and (self.unsure_floor or call.open_sets != len(self.wanted))
-        self.life = self.life or bool(call.given or call.open_sets)
+        self.life = self.life or bool(call.given[call.old :] or call.open_sets)
         demand("memory_is_bounded", call.open_sets <= config.max_open_sets, call.open_sets)
         self.checked["memory_is_bounded"] += 1
         disturbed = call.resets or call.op.kind not in ("add", "advance") or call.op.drained or call.op.odd or now == 0

@@ -63,6 +63,8 @@ class Sensor:
         self.log.append(arrived)
         if odd:
             self.held, self.steady_since_ns = arrived, None
+        elif repeated:
+            return None
         elif newest is None or at > newest[0]:
             in_period = newest is not None and now_ns - newest[1] <= 1.5 * timing.period_ns
             if not in_period or not arrived.sure or self.steady_since_ns is None:
