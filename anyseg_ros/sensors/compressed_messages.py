@@ -8,6 +8,7 @@ colours are those that the JPEG or PNG itself has, whatever order the format str
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Any
 
 import cv2
@@ -94,11 +95,9 @@ def _rvl(data: np.ndarray) -> np.ndarray:
 
 def _decoded(data: np.ndarray) -> np.ndarray:
     """OpenCV's grey, BGR or BGRA of a whole JPEG or PNG."""
-    head = data[:26].tobytes()
-    if head.startswith(_PNG) and len(head) >= 24:
-        _check_size(*struct.unpack(">II", head[16:24]))
-        if data[-12:].tobytes().find(b"IEND") < 0:
-            raise PayloadError(f"the PNG is torn: its {len(data)} bytes do not end with IEND")
+    head = data[: len(_PNG)].tobytes()
+    if head == _PNG:
+        _check_png(data.tobytes())
     elif head.startswith(_JPEG):
         _check_jpeg(data.tobytes())
     else:
@@ -110,6 +109,23 @@ def _decoded(data: np.ndarray) -> np.ndarray:
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise PayloadError(f"the compressed image ({len(data)} bytes) is broken: OpenCV decodes no picture from it")
     return pixels
+
+
+def _check_png(data: bytes) -> None:
+    """Walks the chunks to the end: a length that is torn makes OpenCV take gigabytes and seconds to find out."""
+    place, kind = len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", data[place : place + 8].ljust(8, b"\0"))
+        end = place + 8 + length
+        if end + 4 > len(data):
+            raise PayloadError(f"the PNG is torn: its {len(data)} bytes end before IEND")
+        if (place == len(_PNG)) != (kind == b"IHDR"):
+            raise PayloadError(f"the PNG is broken: its header is not the one and first chunk (byte {place})")
+        if zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise PayloadError(f"the PNG is broken: the checksum of the chunk at byte {place} is wrong")
+        if kind == b"IHDR" and length >= 8:
+            _check_size(*struct.unpack(">II", data[place + 8 : place + 16]))
+        place = end + 4
 
 
 def _check_jpeg(data: bytes) -> None:

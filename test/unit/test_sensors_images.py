@@ -3,6 +3,7 @@
 
 import array
 import struct
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -282,7 +283,9 @@ def test_compressed_depth_as_quantised_inverse(codec):
 
 PNG, JPEG = encoded(RGB, "png"), encoded(np.zeros((16, 16, 3), np.uint8), "jpeg")
 HEADER = struct.pack("<iff", 0, 1.0, 1.0)
-LARGE_PNG = PNG[:16] + struct.pack(">II", 100_000, 100_000) + PNG[24:]
+LARGE = b"IHDR" + struct.pack(">II", 100_000, 100_000) + PNG[24:29]
+LARGE_PNG = PNG[:12] + LARGE + struct.pack(">I", zlib.crc32(LARGE)) + PNG[33:]
+LONG_CHUNK = PNG[:33] + struct.pack(">I", 0x10000000) + PNG[37:]
 SOF = JPEG.index(b"\xff\xc0")
 LARGE_JPEG = JPEG[: SOF + 5] + struct.pack(">HH", 65535, 65535) + JPEG[SOF + 9 :]
 
@@ -293,7 +296,9 @@ LARGE_JPEG = JPEG[: SOF + 5] + struct.pack(">HH", 65535, 65535) + JPEG[SOF + 9 :
         (b"", "jpeg", "0 bytes"),
         (b"no picture", "png", "no JPEG or PNG"),
         (PNG[: len(PNG) // 2], "png", "PNG is torn"),
-        (PNG[:60] + b"\0\0\0\0" + PNG[64:], "png", "broken"),
+        (PNG[:60] + b"\0\0\0\0" + PNG[64:], "png", "checksum of the chunk at byte 33 is wrong"),
+        (LONG_CHUNK, "png", "PNG is torn"),
+        (PNG[:8] + PNG[33:], "png", "not the one and first chunk"),
         (JPEG[: len(JPEG) // 2], "jpeg", "JPEG is torn"),
         (JPEG[:-2], "jpeg", "no end marker"),
         (b"\xff\xd8\x00\x00\x00\x00", "jpeg", "no marker at byte 2"),
