@@ -144,7 +144,10 @@ def parse_meta(path: str | Path, header: dict[str, str]) -> CheckpointMeta:
         raise CheckpointError(f"{path} has broken metadata: {error}") from error
     found = values.pop("format", None)
     if found != FORMAT:
-        raise CheckpointError(f"{path} has checkpoint format {found}, this code reads format {FORMAT}")
+        raise CheckpointError(
+            f"{path} has checkpoint format {found}, this code reads format {FORMAT}; use a checkpoint that was written "
+            "by this version, or the version that wrote this one"
+        )
     known = {f.name for f in fields(CheckpointMeta)}
     if set(values) != known:
         raise CheckpointError(
