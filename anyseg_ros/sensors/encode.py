@@ -12,12 +12,14 @@ from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.calibration import CameraModel, Grid
 from anyseg_ros.sensors.checks import RejectedPayload, check_cloud, check_image
 from anyseg_ros.sensors.depth import depth_to_points
+from anyseg_ros.sensors.event_clock import SensorClock
 from anyseg_ros.sensors.evt3 import Evt3Decoder, encode_evt3
 from anyseg_ros.sensors.grid_images import GridImages
 from anyseg_ros.sensors.muses_images import MusesImages
 from anyseg_ros.sensors.poses import BODY_FROM_OPTICAL
 from anyseg_ros.sensors.presets import DEFAULT, Encoding
 from anyseg_ros.sensors.rig import Rig, Sensor, optical_model
+from anyseg_ros.sensors.rvl import decode_rvl
 from anyseg_ros.types import Absence, Events, Measurement, Points
 
 
@@ -135,7 +137,7 @@ def _describe(payload: Any) -> str:
 def warm_up() -> None:
     """Compile every kernel (or load it from numba's cache), so that the first frame of a drive is not seconds late.
 
-    Encodes one tiny measurement of each modality and decodes one event packet.
+    Encodes one tiny measurement of each modality, and decodes one event packet and one depth image.
     """
     model = CameraModel(8, 8, np.array([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]]), "plumb_bob", (0.1, 0.0, 0.0, 0.0, 0.0))
     poses = {Modality.LIDAR: np.eye(4)}
@@ -147,11 +149,13 @@ def warm_up() -> None:
     ahead = np.tile(np.array([5, 0, 0], dtype=np.float32), (32, 1))
     packet = encode_evt3(np.array([4]), np.array([4]), np.array([1]), np.array([1]))
     x, y, p, t_us = Evt3Decoder(8, 8).decode(packet)
+    t_ns = SensorClock().to_host(t_us * 1000, None, 1000)
     payloads = {
         Modality.CAMERA: np.arange(192, dtype=np.uint8).reshape(8, 8, 3),
         Modality.DEPTH: np.full((8, 8), 5, dtype=np.float32),
-        Modality.EVENT: Events(x, y, t_us * 1000, p, 8, 8),
+        Modality.EVENT: Events(x, y, t_ns, p, 8, 8),
         Modality.LIDAR: Points(ahead, np.zeros(32, dtype=np.float32)),
     }
     for modality, payload in payloads.items():
         encoder(Measurement(modality.value, modality, 1000, payload), 1000)
+    decode_rvl(np.zeros(4, dtype=np.uint8), 1)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
+from numba import njit
 
 JUMP_NS = 1_000_000_000
 WINDOW_NS = 10_000_000_000
@@ -73,11 +74,9 @@ class SensorClock:
             self._take_bound(int(t_ns[0]), header_ns)
         if self.offset_ns is None:
             return t_ns
-        ordered = np.maximum.accumulate(t_ns)
-        self.held_back += int(np.count_nonzero(ordered != t_ns))
-        ends = [int(ordered[-1])] if len(ordered) else []
+        ends = [int(t_ns.max())] if len(t_ns) else []
         ends += [] if now_ns is None else [now_ns]
-        host = self._apply(ordered, max(ends)) if ends else ordered
+        host = self._apply(t_ns, max(ends)) if ends else t_ns
         if len(t_ns):
             self.lateness_ns = header_ns - int(t_ns[0]) - self.offset_ns
         return host
@@ -106,20 +105,34 @@ class SensorClock:
             bounds.popleft()
         self._estimate_ns = bounds[0][1] + t_ns // MAX_DRIFT
 
-    def _apply(self, ordered: np.ndarray, end_ns: int) -> np.ndarray:
-        """Times in order to host times, while the offset moves evenly towards the estimate until ``end_ns``."""
+    def _apply(self, t_ns: np.ndarray, end_ns: int) -> np.ndarray:
+        """Times to host times in order, while the offset moves evenly towards the estimate until ``end_ns``."""
         assert self.offset_ns is not None
         start_ns = max(self._until_ns, end_ns - LONGEST_RAMP_NS)
         span = max(end_ns - start_ns, 1)
         step = min(max(self._estimate_ns - self.offset_ns, -(span // SLEW)), span // SLEW)
-        host = ordered + self.offset_ns
-        if step:
-            host += np.clip(ordered - start_ns, 0, span) * step // span
-        if self._last_ns is not None:
-            host = np.maximum(host, self._last_ns)
+        least_ns = np.iinfo(np.int64).min if self._last_ns is None else self._last_ns
+        host = np.empty(len(t_ns), dtype=np.int64)
+        times = np.require(t_ns, np.int64, ["C", "W"])
+        self.held_back += _move(times, self.offset_ns, start_ns, span, step, least_ns, host)
         self.offset_ns += step
         self._until_ns = max(self._until_ns, end_ns)
         self._last_ns = int(host[-1]) if len(host) else self._last_ns
         known = (end_ns + self.offset_ns, self._last_ns, self.watermark_ns)
         self.watermark_ns = max(n for n in known if n is not None)
         return host
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _move(t_ns, offset_ns, start_ns, span, step, least_ns, host):
+    """Add the offset, which grows by ``step`` over ``span``; the number of times that ran back and were raised."""
+    held_back = 0
+    newest = moved = np.int64(0)
+    for i in range(t_ns.shape[0]):
+        if i > 0 and t_ns[i] < newest:
+            held_back += 1
+        elif i == 0 or t_ns[i] > newest:  # most events share their time with the one before
+            newest = t_ns[i]
+            moved = max(newest + offset_ns + min(max(newest - start_ns, 0), span) * step // span, least_ns)
+        host[i] = moved
+    return held_back

@@ -9,7 +9,7 @@ import pytest
 
 from anyseg_ros.modality import Modality
 from anyseg_ros.resources import share_path
-from anyseg_ros.sensors import camera, checks, depth, events, lidar, projection
+from anyseg_ros.sensors import camera, checks, depth, event_clock, events, lidar, projection
 from anyseg_ros.sensors.calibration import CameraModel
 from anyseg_ros.sensors.checks import RejectedPayload
 from anyseg_ros.sensors.encode import Encoder, warm_up
@@ -182,6 +182,7 @@ def test_warm_up_leaves_nothing_to_compile(rig):
     kernels = [
         projection.draw_points,
         lidar._densify,
+        event_clock._move,
         events._count,
         events._finish_histogram,
         camera._to_planes,
