@@ -30,6 +30,7 @@ from benchmarks.cases import Agreement, Case, Rival, Settings
 from benchmarks.compare import both, same_images
 from benchmarks.events import RUST, count_with_add_at, count_with_bincount
 from benchmarks.evt3_numpy import NumpyEvt3Decoder
+from benchmarks.evt3_plain import decode_stream
 from benchmarks.stage_messages import POINT, STAMP_NS, FrameMessages, frame_messages
 
 SHIPPED = (160, 288)
@@ -54,8 +55,12 @@ def stage_case(name: str, messages: FrameMessages, grid: tuple[int, int], sensor
     """Some sensors of the frame set to a stack, our way and with NumPy and OpenCV."""
     encoder = Encoder(messages.rig, *grid)
     plain = PlainStage(messages, encoder.grid)
-    skipped, rivals = {}, []
-    ways: list[tuple[str, Decode, Count]] = [("np.add.at", decode_with_numpy, count_with_add_at)]
+    skipped: dict[str, str] = {}
+    rivals = []
+    ways: list[tuple[str, Decode, Count]] = [
+        ("plain NumPy + np.add.at", decode_plainly, count_with_add_at),
+        ("NumPy forward fill + np.add.at", decode_with_numpy, count_with_add_at),
+    ]
     if find_spec("evt3") is None:
         skipped[RUST] = "evt3 is not installed (pip install evt3)"
     else:
@@ -192,8 +197,13 @@ class PlainStage:
         return image.reshape(3, self.grid.height, self.grid.width)
 
 
+def decode_plainly(packets: tuple[Any, ...]) -> list[np.ndarray]:
+    """x, y, p, t_us of all packets by NumPy as one writes it first."""
+    return list(decode_stream(b"".join(m.events for m in packets), packets[0].width, packets[0].height))
+
+
 def decode_with_numpy(packets: tuple[Any, ...]) -> list[np.ndarray]:
-    """x, y, p, t_us of all packets by the careful NumPy decoder."""
+    """The same by the careful NumPy decoder."""
     decoder = NumpyEvt3Decoder(packets[0].width, packets[0].height)
     return [np.concatenate(part) for part in zip(*(decoder.decode(m.events) for m in packets), strict=True)]
 
