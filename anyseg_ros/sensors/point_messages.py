@@ -134,7 +134,8 @@ def _relative_ns(values: np.ndarray, header: Any) -> np.ndarray:
     """
     if values.dtype.kind != "f":
         return values.astype(np.int64)
-    times = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    with np.errstate(invalid="ignore"):  # torn bytes may hold signalling NaNs
+        times = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     last, stamp_s = float(times.max(initial=0.0)), stamp_ns(header) * 1e-9
     distances = (last, abs(last - stamp_s), abs(last * 1e-9 - stamp_s))
     if last <= LONGEST_SWEEP_S or distances[0] <= min(distances):

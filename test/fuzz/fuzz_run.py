@@ -25,11 +25,11 @@ LIMIT_S = 10  # of processor time, for one input
 HANG_S = 60
 LONGEST = 4096  # bytes of an input
 REPOSITORY = Path(__file__).resolve().parents[2]
-TARGET_NAMES = ("image", "compressed_image", "cloud", "event_packets", "event_words")
+TARGET_NAMES = ("image", "compressed_image", "cloud", "event_packets", "event_array", "event_words")
 # Whose branches guide the search, where atheris does it. Compiled kernels cannot be instrumented.
 INSTRUMENTED = (
-    "image_messages", "compressed_messages", "rvl", "point_messages", "payload", "event_messages", "evt2", "evt3",
-    "libcaer", "mono", "raw_files",
+    "image_messages", "compressed_messages", "rvl", "point_messages", "payload", "event_messages", "event_array",
+    "evt2", "evt3", "libcaer", "mono", "raw_files",
 )  # fmt: skip
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 

@@ -25,6 +25,7 @@ def seeds(target):
         "compressed_image": _compressed_images,
         "cloud": _clouds,
         "event_packets": _event_packets,
+        "event_array": _event_arrays,
         "event_words": _event_words,
     }[target]()
 
@@ -87,6 +88,19 @@ def _event_packets():
             ]
             found.append(bytes([number]) + b"".join(packets))
         assert encoding
+    return found
+
+
+def _event_arrays():
+    """CDR in both byte orders; the events carry their own stamps."""
+    found = []
+    for order, representation in (("<", 1), (">", 0)):
+        events = b""
+        for number in range(12):
+            events += bytes(len(events) % 2) + struct.pack(order + "HH", number, number)
+            events += bytes(-len(events) % 4) + struct.pack(order + "iIB", 1_700_000_000, number * 1000, number % 2)
+        head = struct.pack(order + "iII4sIII", 1_700_000_000, 0, 4, b"cam\0", 48, 64, 12)
+        found += [bytes([0, representation, 0, 0]) + head + events, bytes([0, representation, 0, 0]) + head]
     return found
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from anyseg_ros.sensors.calibration import CameraModel, Grid
+from anyseg_ros.sensors.event_array import event_array_from_cdr
 from anyseg_ros.sensors.event_warp import event_lookup, event_positions
 from anyseg_ros.sensors.events import accumulate, time_surface, voxel_grid
 from anyseg_ros.sensors.evt2 import Evt2Decoder
@@ -143,6 +144,13 @@ def event_packets(data):
             _draw_events(events)
 
 
+def event_array(data):
+    """A serialised EventArray, as a raw subscription gives it."""
+    found = read(event_array_from_cdr, data, WIDTH, HEIGHT)
+    if found is not None:
+        _draw_events(found.events)
+
+
 def event_words(data):
     """RAW files: the header, then the words in two pieces."""
     source = Source(data)
@@ -167,4 +175,6 @@ def _draw_events(events):
     assert all(np.isfinite(picture).all() for picture, *_ in drawn)
 
 
-TARGETS = {target.__name__: target for target in (image, compressed_image, cloud, event_packets, event_words)}
+TARGETS = {
+    target.__name__: target for target in (image, compressed_image, cloud, event_packets, event_array, event_words)
+}
