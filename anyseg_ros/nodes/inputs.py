@@ -19,6 +19,7 @@ from anyseg_ros.nodes.parameters import ParameterError, SegmentorParameters
 from anyseg_ros.sensors.rig import Rig, Sensor
 
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
+EVENT_ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
 _TOPICS = {Modality.CAMERA: "camera", Modality.DEPTH: "depth", Modality.EVENT: "events", Modality.LIDAR: "lidar"}
 
 
@@ -32,9 +33,11 @@ def message_type_of(node: Node, sensor: Sensor, topic: str, settings: SegmentorP
     """The message type that a sensor is listened to with.
 
     Raises:
-        ParameterError: event packets are asked for, and event_camera_msgs is not installed.
+        ParameterError: event packets or arrays are asked for, and their package is not installed.
     """
     if sensor.modality is Modality.EVENT:
+        if settings.event_type == "array":
+            return _event_array_type()
         packet = conversions.message_type(EVENT_PACKET)
         if settings.event_type == "packet" and packet is None:
             raise ParameterError(
@@ -51,6 +54,18 @@ def message_type_of(node: Node, sensor: Sensor, topic: str, settings: SegmentorP
         settings.camera_type == "auto" and name.endswith("/compressed")
     )
     return CompressedImage if compressed else Image
+
+
+def _event_array_type() -> type:
+    """EventArray of the first of its packages that is installed."""
+    for name in EVENT_ARRAYS:
+        kind = conversions.message_type(name)
+        if kind is not None:
+            return kind
+    raise ParameterError(
+        "parameter 'event_type' is 'array', but neither dvs_msgs nor prophesee_event_msgs is installed; "
+        "install the one that your driver publishes, or publish event packets and set event_type to packet"
+    )
 
 
 class Inputs:
@@ -118,6 +133,8 @@ class Inputs:
             "qos_profile": profile,
             "qos_overriding_options": qos.overridable(),
             "event_callbacks": SubscriptionEventCallbacks(incompatible_qos=incompatible),
+            # One Python object per event would cost more than the camera's rate allows: arrays stay bytes.
+            "raw": kind.__name__ == "EventArray",
         }
         subscriber = message_filters.Subscriber(self._node, kind, topic, **options)
         subscriber.registerCallback(lambda msg: callback(sensor, msg))

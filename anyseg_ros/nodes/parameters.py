@@ -65,8 +65,9 @@ class SegmentorParameters:
     )
     event_type: str = option(
         "auto",
-        "EventPacket or PointCloud2 (x, y, t, p) on ~/input/events; auto: packets if event_camera_msgs is there.",
-        ("auto", "packet", "points"),
+        "EventPacket, EventArray or PointCloud2 (x, y, t, p) on ~/input/events; "
+        "auto: packets if event_camera_msgs is there, else points.",
+        ("auto", "packet", "array", "points"),
     )
     motion_compensation: str = option(
         "off",

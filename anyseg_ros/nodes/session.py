@@ -155,7 +155,8 @@ class Session:
             return
         self._episodes.clear(trouble)
         self._episodes.clear(_qos_of(sensor))
-        self._look_at_frame(sensor, msg.header.frame_id)
+        if not isinstance(msg, bytes):  # a serialised EventArray
+            self._look_at_frame(sensor, msg.header.frame_id)
 
     def _look_at_frame(self, sensor: Sensor, frame_id: str) -> None:
         """Warns of messages that name another frame than the rig: its pose is used for them all the same."""

@@ -138,12 +138,16 @@ class SyncLoop(DeadlineLoop):
                 self._renew(name, rig.sensor(name))
 
     def event_losses(self, sensor: str) -> dict[str, int]:
-        """What the decoder of an event sensor's packets lost, by reason; empty for any other sensor."""
+        """What the decoder of an event sensor lost, by reason, and its clock against the host's; empty for others."""
         feed = self._feeds.get(sensor)
         if feed is None:
             return {}
         counters = feed.counters
-        return {what: self._lost[sensor][what] + counters[what] for what in EVENT_LOSSES}
+        losses = {what: self._lost[sensor][what] + counters[what] for what in EVENT_LOSSES}
+        clock = feed.stream.clock
+        if clock.offset_ns is None:
+            return losses
+        return {**losses, "clock_offset_us": clock.offset_ns // 1000, "header_late_us": clock.lateness_ns // 1000}
 
     def _renew(self, name: str, sensor: Sensor) -> None:
         """Gives an event sensor a decoder that knows nothing of the past; what the old one lost stays counted."""

@@ -58,7 +58,7 @@ def test_what_is_declared_is_what_is_read(node_with, cls):
         (SegmentorParameters, "device", "gpu", "'device' is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         (SegmentorParameters, "device", "cuda:x", "expected auto, cpu, cuda or cuda:N"),
         (SegmentorParameters, "output_size", "huge", "'output_size' is 'huge'; expected one of grid, camera"),
-        (SegmentorParameters, "event_type", "raw", "expected one of auto, packet, points"),
+        (SegmentorParameters, "event_type", "raw", "expected one of auto, packet, array, points"),
         (PlayerParameters, "bag", "", "parameter 'bag' is empty"),
         (RecorderParameters, "out", "", "parameter 'out' is empty"),
     ],
