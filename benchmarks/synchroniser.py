@@ -30,7 +30,18 @@ SLOP_S = 0.05
 
 SETTLING_NS = 1000 * MS
 """Ours waits for a sensor from its second measurement on, so that the first frames may go without the newest cloud."""
-COLUMNS = ("cut", "by", "frames", "out", "with all sensors", "longest gap s", "latency p50 ms", "latency p99 ms")
+COLUMNS = (
+    "cut",
+    "by",
+    "frames",
+    "out",
+    "with all sensors",
+    "longest gap s",
+    "latency p50 ms",
+    "latency p99 ms",
+    "out while cut",
+    "latency p50 ms while cut",
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,8 @@ def cut_table(duration_ns: int) -> Table:
     return Table(
         "synchroniser_cuts",
         f"One sensor is silent for the middle third of a {duration_ns / 1e9:g} s drive. Times are the drive's own: the "
-        "gap is the longest without output, the latency runs from the reference's stamp to the output.",
+        "gap is the longest without output, the latency runs from the reference's stamp to the output. While "
+        "nothing is cut, the last two columns are of the same third.",
         COLUMNS,
         tuple(rows),
         {} if reason is None else {GENUINE: reason},
@@ -165,10 +177,16 @@ def cut_table(duration_ns: int) -> Table:
 
 
 def figures(outputs: list[Output], drive: Drive) -> tuple[float | None, ...]:
-    """Frames there are, frames out, those with all sensors, longest gap in s, latency p50 and p99 in ms or None."""
+    """Frames there are, frames out, those with all sensors, longest gap in s, latency p50 and p99 in ms or None.
+
+    Then frames out in the middle third, from one stale time after its beginning, and their latency p50.
+    """
     times = [START_NS, *(output.at_ns for output in outputs), drive.end_ns]
     gap_s = max(later - earlier for earlier, later in pairwise(times)) / 1e9
     latencies = [(output.at_ns - output.stamp_ns) / MS for output in outputs]
     p50, p99 = (round(float(np.percentile(latencies, q)), 1) if latencies else None for q in (50, 99))
     complete = sum(len(output.stamps) == len(SENSORS) for output in outputs)
-    return drive.frames, len(outputs), complete, round(gap_s, 3), p50, p99
+    begin_ns, end_ns = (START_NS + k * drive.duration_ns // 3 for k in (1, 2))
+    cut = [output for output in outputs if begin_ns + 3 * PERIOD_NS <= output.stamp_ns < end_ns]
+    cut_p50 = round(float(np.median([(o.at_ns - o.stamp_ns) / MS for o in cut])), 1) if cut else None
+    return drive.frames, len(outputs), complete, round(gap_s, 3), p50, p99, len(cut), cut_p50

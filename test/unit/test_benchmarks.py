@@ -155,9 +155,11 @@ def test_a_drive_arrives_in_order_and_the_cut_is_silent():
 def test_output_goes_on_through_each_cut(cut):
     drive = make_drive(6000 * MS, cut)
     outputs = synchroniser.run_ours(drive)
-    frames, out, complete, gap_s, _, p99_ms = synchroniser.figures(outputs, drive)
+    frames, out, complete, gap_s, _, p99_ms, while_cut, wait_ms = synchroniser.figures(outputs, drive)
     assert frames <= out <= frames + 1 and gap_s < 0.3 and p99_ms < 200
     assert complete >= (frames - 2 if cut is None else frames * 2 // 3 - 4)
+    # Nobody waits for what is cut: the lidar is the slowest, 50 ms after its stamp and 20 ms after the camera's.
+    assert while_cut == 17 and wait_ms == {"camera": 50.0, "lidar": 15.0}.get(cut, 70.0)
     stamps = [output.stamp_ns for output in outputs]
     assert stamps == sorted(set(stamps))
 
@@ -174,7 +176,7 @@ def test_the_messages_of_a_frame_set_hold_what_they_say():
 
 def test_figures_of_a_synchroniser_that_says_nothing():
     drive = make_drive(1000 * MS)
-    assert synchroniser.figures([], drive) == (10, 0, 0, 1.0, None, None)
+    assert synchroniser.figures([], drive) == (10, 0, 0, 1.0, None, None, 0, None)
 
 
 def test_sets_with_other_clouds_do_not_agree():
