@@ -74,6 +74,7 @@ class Pipeline:
         except EncodingError as error:
             raise CheckpointError(str(error)) from error
         self.engine = Engine(model, self.meta, device=device, threads=threads)
+        self._size = (self.meta.grid[0], self.meta.grid[1])
         self.recalibrate(rig)
         self.labels = LabelSet(tuple(self.meta.classes), tuple((r, g, b) for r, g, b in self.meta.palette))
         self.counters: Counter[str] = Counter()
@@ -87,12 +88,26 @@ class Pipeline:
 
     def recalibrate(self, rig: Rig) -> None:
         """Uses another calibration of the same sensors from now on. The network stays, for a pose may change often."""
-        height, width = self.meta.grid
-        self.encoder = Encoder(rig, height, width, self.encoding)
+        self.encoder = Encoder(rig, *self._size, self.encoding)
         self.rig = rig
         self.grid = self.encoder.grid
         self.frame_id = rig.sensor(rig.image_plane).frame_id
         self._content = self.grid.mask()
+
+    def resize(self, height: int, width: int) -> None:
+        """Runs on a grid of another size from now on; the mIoU of the checkpoint holds for its own size only.
+
+        Args:
+            height: in pixels, a multiple of 32.
+            width: likewise.
+        """
+        self._size = (height, width)
+        self.recalibrate(self.rig)
+
+    @property
+    def full_size(self) -> bool:
+        """Whether the grid is the one that the checkpoint was validated on."""
+        return self._size == (self.meta.grid[0], self.meta.grid[1])
 
     def encode(self, frame_set: FrameSet) -> Stack:
         """Turns the payloads into one normalised stack; a payload that cannot be used becomes an absence."""

@@ -136,11 +136,13 @@ class Reporter:
         level, texts = self._output_level(health, now_ns)
         miou = processor.pipeline.meta.miou
         full = subset_name(sensor.modality for sensor in processor.pipeline.rig.sensors)
-        validated, best = miou.get(last.subset) if last else None, miou.get(full)
+        sized = processor.pipeline.full_size  # a smaller grid was validated by nobody
+        validated, best = miou.get(last.subset) if last and sized else None, miou.get(full)
         values = {
             "state": health.state.value,
             "reference": health.reference or "",
             "subset": last.subset if last else "",
+            "grid": f"{processor.pipeline.grid.width}x{processor.pipeline.grid.height}",
             "validated_miou": _or_unknown(validated),
             "validated_miou_change": _or_unknown(None if validated is None or best is None else validated - best),
             "mean_confidence": _or_unknown(last.confidence if last else None),

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from anyseg_ros.latency_budget import LatencyBudget
 from anyseg_ros.nodes.episodes import Episodes, Latencies
 from anyseg_ros.nodes.outputs import Outputs
 from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.sensors.rig import Rig
+from anyseg_ros.stack import Stack
 from anyseg_ros.types import FrameSet, Segmentation
 
 RECENT = 32  # label images over which the rate is taken
@@ -46,6 +48,7 @@ class FrameProcessor:
         outputs: where results go.
         now_ns: the node's clock.
         episodes: troubles are told here.
+        budget: picks the grid by the latency; None keeps the checkpoint's.
     """
 
     def __init__(
@@ -54,13 +57,16 @@ class FrameProcessor:
         outputs: Outputs,
         now_ns: Callable[[], int],
         episodes: Episodes,
+        budget: LatencyBudget | None = None,
     ) -> None:
+        self._budget = budget
         self._outputs = outputs
         self._now_ns = now_ns
         self._episodes = episodes
         self._lock = threading.Lock()
         self._next_rig: Rig | None = None
         self._forget: set[str | None] = set()
+        self._resized = False
         self.pipeline = pipeline
         self.latencies = Latencies()
         self.counters: Counter[str] = Counter()
@@ -89,7 +95,7 @@ class FrameProcessor:
         self._take_over_changes()
         started_ns = self._now_ns()
         stack = self.pipeline.encode(frame_set)
-        self._tell_problems(stack.problems, set(stack.sensors))
+        self._tell_problems(stack)
         if not stack.sensors:
             self.counters["nothing_left"] += 1
             self._episodes.report("output", "no payload of the last frame set could be used; nothing is published")
@@ -106,6 +112,7 @@ class FrameProcessor:
             "total": published_ns - frame_set.due_ns,
         }
         self._account(frame_set, segmentation, stages, published_ns)
+        self._keep_budget(published_ns - frame_set.closed_ns, published_ns - started_ns)
         self._outputs.publish_on_demand(self.pipeline, frame_set, stack, segmentation, sized)
 
     def _take_over_changes(self) -> None:
@@ -114,14 +121,35 @@ class FrameProcessor:
             forget, self._forget = self._forget, set()
         if rig is not None:
             self.pipeline.recalibrate(rig)
+        if self._resized and self._budget is not None:
+            self.pipeline.resize(self._budget.step.height, self._budget.step.width)
+            self._resized = False
         for sensor in forget:
             self.pipeline.reset(sensor)
 
-    def _tell_problems(self, problems: dict[str, str], used: set[str]) -> None:
-        for name, sentence in problems.items():
+    def _keep_budget(self, latency_ns: int, work_ns: int) -> None:
+        """Takes a smaller grid from the next frame on, or a larger one, as the budget has it."""
+        budget = self._budget
+        if budget is None:
+            return
+        if budget.record(latency_ns, work_ns):
+            self._resized = True
+        if budget.level == 0:
+            self._episodes.clear("latency budget")
+            return
+        step = budget.step
+        self._episodes.report(
+            "latency budget",
+            f"labels came later than latency_budget_ms ({budget.budget_ns / 1e6:.0f} ms): the network runs on a "
+            f"smaller grid, {step.width} x {step.height}, for which its validated mIoU does not hold",
+        )
+
+    def _tell_problems(self, stack: Stack) -> None:
+        for name, sentence in stack.problems.items():
             self.counters[f"turned_down.{name}"] += 1
-            self._episodes.report(f"payload of {name}", f"a payload of '{name}' is not used: {sentence}", name, True)
-        for name in used:
+            said = f"a payload of '{name}' is not used, {stack.absent[name].value}: {sentence}"
+            self._episodes.report(f"payload of {name}", said, name, True)
+        for name in stack.sensors:
             self._episodes.clear(f"payload of {name}")
 
     def _account(

@@ -50,11 +50,17 @@ class SegmentorParameters:
     threads: int = option(0, "CPU threads of the network; 0 leaves the choice to torch.", minimum=0, maximum=256)
     output_size: str = option("grid", "Size of the outputs: the network's grid or the camera.", ("grid", "camera"))
     max_wait_ms: int = option(
-        250, "Longest wait for the partners of a reference measurement.", minimum=1, maximum=10_000
+        150, "Longest wait for the partners of a reference measurement.", minimum=1, maximum=10_000
     )
     max_queue_ms: int = option(
         300,
         "Longest wait of a closed frame set for the network; beyond it all but the newest are dropped.",
+        minimum=0,
+        maximum=10_000,
+    )
+    latency_budget_ms: int = option(
+        0,
+        "Longest time from a closed frame set to its labels; beyond it the network runs on a smaller grid. 0: none.",
         minimum=0,
         maximum=10_000,
     )

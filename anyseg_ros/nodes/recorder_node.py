@@ -52,9 +52,13 @@ class RecorderNode(Node):
         self._last_ns: int | None = None
         self._stamps: Counter[int] = Counter()
         self.frames = 0
-        self.create_subscription(Image, "segmentor/output/labels", self._on_labels, qos.reliable(_DEPTH))
-        self.create_subscription(DiagnosticArray, "segmentor/output/status", self._on_status, qos.reliable(_DEPTH))
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.reliable(_DEPTH))
+        heard: tuple[tuple[type, str, Any], ...] = (
+            (Image, "segmentor/output/labels", self._on_labels),
+            (DiagnosticArray, "segmentor/output/status", self._on_status),
+            (DiagnosticArray, "/diagnostics", self._on_diagnostics),
+        )
+        for kind, topic, callback in heard:
+            self.create_subscription(kind, topic, callback, qos.reliable(_DEPTH))
         for text in self._settings.inputs:
             self._listen_to_input(text)
         if self._settings.idle_s > 0:
@@ -84,11 +88,11 @@ class RecorderNode(Node):
                 f"'{text}' in 'inputs' names no type that is installed; write '/camera/image_raw sensor_msgs/msg/Image'"
             )
         (self._out / "blobs").mkdir(exist_ok=True)
-        profile = qos.sensor_data(qos.EVENT_DEPTH)
-        self.create_subscription(kind, topic, lambda raw: self._on_input(topic, msgtype, raw), profile, raw=True)
 
-    def _on_input(self, topic: str, msgtype: str, raw: Any) -> None:
-        received_ns = time.monotonic_ns()
+        take: Any = lambda raw, info: self._on_input(topic, msgtype, raw, _received_ns(info))  # noqa: E731
+        self.create_subscription(kind, topic, take, qos.reliable(qos.EVENT_DEPTH), raw=True)
+
+    def _on_input(self, topic: str, msgtype: str, raw: Any, received_ns: int) -> None:
         raw = bytes(raw)
         bare = cdr.without_stamp(raw)
         blob = hashlib.blake2b(bare, digest_size=12).hexdigest()
@@ -98,8 +102,8 @@ class RecorderNode(Node):
         row = {"topic": topic, "type": msgtype, "stamp_ns": cdr.stamp_ns(raw), "received_ns": received_ns}
         self._write("inputs", {**row, "blob": blob})
 
-    def _on_labels(self, msg: Image) -> None:
-        received_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+    def _on_labels(self, msg: Image, info: Any) -> None:
+        received_ns, wall_ns = _received_ns(info), info["received_timestamp"]
         stamp_ns = conversions.stamp_ns(msg.header)
         self._stamps[stamp_ns] += 1
         repeated = f"_{self._stamps[stamp_ns]}" if self._stamps[stamp_ns] > 1 else ""
@@ -110,20 +114,25 @@ class RecorderNode(Node):
         row = {"stamp_ns": stamp_ns, "received_ns": received_ns, "received_wall_ns": wall_ns, "file": file}
         self._write("frames", {**row, "frame_id": msg.header.frame_id, "height": msg.height, "width": msg.width})
 
-    def _on_status(self, msg: DiagnosticArray) -> None:
-        received_ns = time.monotonic_ns()
+    def _on_status(self, msg: DiagnosticArray, info: Any) -> None:
+        received_ns = _received_ns(info)
         for status in conversions.statuses_from(msg):
             row = {"stamp_ns": conversions.stamp_ns(msg.header), "received_ns": received_ns}
             self._write("status", {**row, "values": status["values"]})
 
-    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
-        row = {"stamp_ns": conversions.stamp_ns(msg.header), "received_ns": time.monotonic_ns()}
+    def _on_diagnostics(self, msg: DiagnosticArray, info: Any) -> None:
+        row = {"stamp_ns": conversions.stamp_ns(msg.header), "received_ns": _received_ns(info)}
         self._write("diagnostics", {**row, "statuses": conversions.statuses_from(msg)})
 
     def _end_when_idle(self) -> None:
         if self._last_ns is not None and time.monotonic_ns() - self._last_ns > self._settings.idle_s * 1e9:
             self.get_logger().info(f"no label image for {self._settings.idle_s:g} s; {self.frames} recorded")
             raise SystemExit(0)
+
+
+def _received_ns(info: Any) -> int:
+    """When the middleware had a message, on the steady clock: while a picture is written others wait for their turn."""
+    return time.monotonic_ns() - (time.time_ns() - info["received_timestamp"])
 
 
 def main(args: list[str] | None = None) -> int:

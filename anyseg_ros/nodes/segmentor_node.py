@@ -22,6 +22,7 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from anyseg_ros.latency_budget import LatencyBudget, grid_steps
 from anyseg_ros.nodes import fallbacks, parameters, refuse_broken_packages, runner
 from anyseg_ros.nodes.calibration import CalibrationKeeper
 from anyseg_ros.nodes.clock import NodeClock
@@ -95,7 +96,8 @@ class SegmentorNode(LifecycleNode):
             self._declare_sensors(keeper.rig)
             outputs = Outputs(self, settings)
             pipeline = self.make_pipeline(keeper.rig, settings)
-            processor = FrameProcessor(pipeline, outputs, self._time.now_ns, self._episodes)
+            budget = _budget(settings.latency_budget_ms, pipeline)
+            processor = FrameProcessor(pipeline, outputs, self._time.now_ns, self._episodes, budget)
             warm_up(pipeline)
         except (ValueError, OSError, RuntimeError) as error:
             self.get_logger().error(f"cannot configure: {error}")
@@ -228,6 +230,11 @@ def _switched(parameter: str) -> str | None:
     head, _, tail = parameter.partition(".")
     sensor, _, what = tail.rpartition(".")
     return sensor if (head, what) == ("sensors", "enabled") else None
+
+
+def _budget(budget_ms: int, pipeline: Pipeline) -> LatencyBudget | None:
+    height, width = pipeline.meta.grid
+    return LatencyBudget(budget_ms * 1_000_000, grid_steps(height, width)) if budget_ms else None
 
 
 def make(kind: type[SegmentorNode] = SegmentorNode) -> SegmentorNode:

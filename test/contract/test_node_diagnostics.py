@@ -35,7 +35,10 @@ def reporter():
         event_losses=lambda name: losses.get(name, {}),
     )
     meta = SimpleNamespace(miou={"CEL": 60.0, "CE": 52.0})
-    pipeline = SimpleNamespace(meta=meta, rig=small_rig(), engine=SimpleNamespace(device="cpu"), motion=None)
+    pipeline = SimpleNamespace(
+        meta=meta, rig=small_rig(), engine=SimpleNamespace(device="cpu"), motion=None, full_size=True
+    )
+    pipeline.grid = SimpleNamespace(width=128, height=64)
     processor = SimpleNamespace(
         pipeline=pipeline, last=None, rate_hz=0.0, counters=Counter({"turned_down.lidar": 7}), latencies=Latencies()
     )
@@ -99,6 +102,9 @@ def test_the_output_says_what_the_subset_costs(reporter):
     said = output_of(reporter)
     assert (said["level"], said["message"]) == ("ok", "publishing CE")
     assert (said["values"]["validated_miou"], said["values"]["validated_miou_change"]) == ("52", "-8")
+    reporter._processor.pipeline.full_size = False
+    assert output_of(reporter)["values"]["validated_miou"] == "unknown", "nobody validated a smaller grid"
+    reporter._processor.pipeline.full_size = True
     reporter._processor.last = published(100 * MS, "E")
     assert output_of(reporter)["values"]["validated_miou_change"] == "unknown"
 
