@@ -102,6 +102,14 @@ def test_shares_are_counted_as_numpy_counts_them(count, level):
     assert bool(verdict(planes)) == (dark >= 0.95 or bright >= 0.95 or one_colour)
 
 
+def test_a_large_picture_is_judged_by_a_sample_of_its_pixels():
+    rng = np.random.default_rng(7)
+    planes = rng.integers(30, 200, (3, 600, 800)).astype(np.float32)
+    assert verdict(planes, content=(0, 0, 600, 800)) == ""
+    planes[:, :, 30:] = 0
+    assert "black" in verdict(planes, content=(0, 0, 600, 800))
+
+
 def test_clouds_need_points_in_view():
     check_cloud("roof", 20, 9000)
     with pytest.raises(RejectedPayload, match="19 of 9000 points of 'roof' are in view, expected at least 20") as error:

@@ -221,6 +221,22 @@ def test_commands_end_to_end(folder, tmp_path, capsys):
     assert not model.training
 
 
+def test_a_checkpoint_and_a_pack_of_two_encodings_do_not_go_together(folder, tmp_path, capsys):
+    data = str(write_tiny_muses(tmp_path / "muses", {"train": 2}))
+    pack = ["pack", "--data", data, "--grid", "x".join(map(str, GRID)), "--workers", "1", "--out", str(tmp_path / "p")]
+    assert main([*pack, "--encoding", "release", "--void-as-road"]) == 0
+    made = Pack(tmp_path / "p")
+    assert made.encoding.name == "release" and made.index["void_as_road"]
+    run, tiny = str(tmp_path / "run"), ["steps=1", "batch=1", "backbone=b0-half", "head_width=16"]
+    assert main(["teacher", "--pack", str(tmp_path / "p"), "--out", run, "--set", *tiny]) == 0
+    _, meta = load_checkpoint(f"{run}/checkpoint.safetensors")
+    assert (meta.encoding, meta.encoding_parameters) == (made.encoding.fingerprint, made.encoding.parameters())
+    other = str(folder / "train")
+    arguments = ["--checkpoint", f"{run}/checkpoint.safetensors", "--pack", other, "--train-pack", other]
+    assert main(["evaluate", *arguments, "--out", str(tmp_path / "scores")]) == 2
+    assert "camera.full_scale is 255.0, expected 1.0" in capsys.readouterr().err
+
+
 def test_commands_say_what_is_wrong(tmp_path, capsys):
     assert main(["teacher", "--pack", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
     assert "holds no index.json" in capsys.readouterr().err
