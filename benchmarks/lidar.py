@@ -12,7 +12,9 @@ import numpy as np
 
 from anyseg_ros.sensors.calibration import Z_MIN_M, CameraModel, Grid
 from anyseg_ros.sensors.lidar import MIN_RANGE_M, Projected, project_cloud
+from anyseg_ros.sensors.motion import compensate, twist_of_sensor
 from anyseg_ros.sensors.poses import pose_matrix
+from anyseg_ros.types import Points, Twist
 from benchmarks.cases import Agreement, Case, Rival, Settings
 from benchmarks.compare import both, same_images
 
@@ -23,6 +25,8 @@ BASE_FROM_LIDAR = pose_matrix((1.4, 0.0, LIDAR_HEIGHT_M))
 BASE_FROM_CAMERA = pose_matrix((1.5, 0.0, 1.6), optical=True)
 PLANE_FROM_LIDAR = np.linalg.inv(BASE_FROM_CAMERA) @ BASE_FROM_LIDAR
 DISTORTION = (-0.28, 0.07, 0.0005, -0.0003, 0.0)
+TWIST = Twist(0, np.array([12.0, 0.1, 0.0]), np.array([0.02, -0.03, 0.4]))
+SKEW_NS = 50_000_000
 FLOAT32_SHARE = 0.001
 """Open3D projects in float32: so many pixels may hold a point that float64 puts into the next one."""
 
@@ -44,17 +48,74 @@ class Drawn:
 
 
 def cases(settings: Settings) -> Iterator[Callable[[], Case]]:
-    """A scan around the vehicle, most of which the camera does not see, and one of only what lies ahead."""
+    """A scan around the vehicle, most of which no camera sees, one of what lies ahead, and one from a moving vehicle."""
     for name, fov_deg in (("around", 360.0), ("ahead", 70.0)):
         yield lambda name=name, fov_deg=fov_deg: lidar_case(name, fov_deg, settings)
+    yield lambda: moving_case(settings)
+
+
+def setting(settings: Settings, fov_deg: float) -> tuple[Cloud, CameraModel, Grid]:
+    """The scan, the camera and the grid of its own pixels."""
+    points, width, height = (6_400, 320, 180) if settings.quick else (120_000, 1280, 720)
+    camera = replace(CameraModel.pinhole(width, height, 77.0), distortion="plumb_bob", D=DISTORTION)
+    return street_scan(points, fov_deg), camera, Grid.fit(camera, height, width)
+
+
+def moving_case(settings: Settings) -> Case:
+    """A full turn of 100 ms from a vehicle that turns: every point moved to the picture's time, and drawn."""
+    cloud, camera, grid = setting(settings, 360.0)
+    t_ns = np.tile(np.linspace(-50e6, 50e6, len(cloud.xyz) // RINGS).astype(np.int64), RINGS)
+    points = Points(cloud.xyz, cloud.intensity, t_ns)
+
+    def ours() -> Drawn:
+        moved = compensate(points, 0, SKEW_NS, TWIST, BASE_FROM_LIDAR)
+        return draw_ours(Cloud(moved.xyz, cloud.intensity), grid)
+
+    def numpy_way() -> Drawn:
+        return draw_ours(Cloud(move_with_numpy(points), cloud.intensity), grid)
+
+    def similar(found: Drawn, theirs: Drawn) -> Agreement:
+        return same_images(found.image, theirs.image, atol=1e-4, allowed_share=FLOAT32_SHARE)
+
+    def incomparable(found: Drawn, theirs: Drawn) -> Agreement:
+        apart = float((found.index != theirs.index).mean())
+        return Agreement(apart > 0, f"{apart:.1%} of the points have another pixel, as they should")
+
+    return Case(
+        "lidar_moving",
+        f"{len(cloud.xyz)} points of a turning vehicle, each moved from its own time to that of a picture 50 ms later, "
+        f"to a {camera.width}x{camera.height} image with plumb_bob distortion and pixel index",
+        len(cloud.xyz),
+        "point",
+        ours,
+        (
+            Rival("Rodrigues' formula in NumPy, then our drawing", numpy_way, similar),
+            Rival(
+                "our drawing without compensation",
+                lambda: draw_ours(cloud, grid),
+                incomparable,
+                "another picture: below 1 by what compensation costs",
+            ),
+        ),
+    )
+
+
+def move_with_numpy(points: Points) -> np.ndarray:
+    """The exponential of SE(3) for all points at once: float32 [N,3]."""
+    linear, angular = twist_of_sensor(TWIST, BASE_FROM_LIDAR)
+    xyz, dt = points.xyz.astype(np.float64), ((points.t_ns - SKEW_NS) * 1e-9)[:, None]
+    rate = np.linalg.norm(angular)
+    angle, axis, forward = rate * dt, angular / rate, np.broadcast_to(linear / rate, xyz.shape)
+    turned = xyz + np.sin(angle) * np.cross(axis, xyz) + (1 - np.cos(angle)) * np.cross(axis, np.cross(axis, xyz))
+    across = np.cross(axis, forward)
+    moved = angle * forward + (1 - np.cos(angle)) * across + (angle - np.sin(angle)) * np.cross(axis, across)
+    return (turned + moved).astype(np.float32)
 
 
 def lidar_case(name: str, fov_deg: float, settings: Settings) -> Case:
     """One scan, our kernel, and what stands for it in Python code that one finds."""
-    points, width, height = (6_400, 320, 180) if settings.quick else (120_000, 1280, 720)
-    cloud = street_scan(points, fov_deg)
-    camera = replace(CameraModel.pinhole(width, height, 77.0), distortion="plumb_bob", D=DISTORTION)
-    grid = Grid.fit(camera, height, width)
+    cloud, camera, grid = setting(settings, fov_deg)
+    points, (width, height) = len(cloud.xyz), (camera.width, camera.height)
     rivals = [
         Rival(title, lambda draw=draw: draw(cloud, camera), same_drawing)
         for title, draw in (
