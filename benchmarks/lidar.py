@@ -48,7 +48,7 @@ class Drawn:
 
 
 def cases(settings: Settings) -> Iterator[Callable[[], Case]]:
-    """A scan around the vehicle, most of which no camera sees, one of what lies ahead, and one from a moving vehicle."""
+    """A scan around the vehicle, most of which no camera sees, one of what lies ahead, one from a moving vehicle."""
     for name, fov_deg in (("around", 360.0), ("ahead", 70.0)):
         yield lambda name=name, fov_deg=fov_deg: lidar_case(name, fov_deg, settings)
     yield lambda: moving_case(settings)
