@@ -7,7 +7,7 @@ import numpy as np
 
 from anyseg_ros.modality import Modality
 from anyseg_ros.pipeline import Pipeline
-from anyseg_ros.sensors.evt3 import Evt3Decoder, encode_evt3
+from anyseg_ros.sensors import event_messages
 from anyseg_ros.sensors.rig import Sensor
 from anyseg_ros.types import Events, FrameSet, Measurement, Points
 
@@ -17,18 +17,15 @@ _EVENTS = 5_000
 
 
 def warm_up(pipeline: Pipeline) -> None:
-    """Runs made-up measurements through a pipeline, with one sensor, two, and so on, and events through a decoder."""
+    """Runs made-up measurements through a pipeline, with one sensor, two, and so on; compiles the event decoders."""
     sensors = pipeline.rig.sensors
     present = {s.name: Measurement(s.name, s.modality, _STAMP_NS, _payload(s, pipeline), s.frame_id) for s in sensors}
     for count in range(1, len(sensors) + 1):
         some = dict(list(present.items())[:count])
         pipeline(FrameSet(_STAMP_NS + sensors[0].offset_ns, sensors[0].name, some))
     pipeline.reset()
-    for sensor in sensors:
-        if sensor.modality is Modality.EVENT:
-            events = _events(sensor, np.random.default_rng(0), pipeline)
-            packet = encode_evt3(events.x, events.y, events.p, events.t_ns // 1000)
-            Evt3Decoder(events.width, events.height).decode(packet)
+    if any(sensor.modality is Modality.EVENT for sensor in sensors):
+        event_messages.warm_up()
 
 
 def _payload(sensor: Sensor, pipeline: Pipeline) -> np.ndarray | Points | Events:

@@ -116,6 +116,14 @@ class EventStream:
                     decoder.resync()
 
 
+def warm_up() -> None:
+    """Compile the decoders of every encoding, so that no first packet has to wait for it."""
+    Evt3Decoder(1, 1).decode(b"")
+    MonoDecoder(1, 1).decode(b"", 0, False)
+    for compressed in (False, True):
+        LibcaerDecoder(1, 1, compressed).decode(b"", 0, False)
+
+
 def check_size(width: int, height: int, rig_width: int, rig_height: int) -> None:
     """Compare a message's sensor with the rig's.
 

@@ -65,7 +65,7 @@ class Evt2Decoder:
         if len(raw) % size:
             self.torn_bytes += 1
             raw = raw[: len(raw) - len(raw) % size]
-        words = raw.view("<u4").astype(np.uint32, copy=False)
+        words = raw.view("<u4").astype(np.uint32)
         heads, masks = words, np.ones(1, dtype=np.uint32)
         if self.encoding != "evt2":
             first, second = words[0::2], words[1::2]

@@ -60,10 +60,10 @@ class LibcaerDecoder:
             raw = raw[: len(raw) - len(raw) % size]
         # libcaer keeps events in little-endian memory on every host; the compressed words are the host's own.
         if self.compressed:
-            words = raw.view(">u2" if is_bigendian else "<u2").astype(np.uint16, copy=False)
+            words = raw.view(">u2" if is_bigendian else "<u2").astype(np.uint16)
             capacity = _capacity(words)
         else:
-            words = raw.view("<u4").astype(np.uint32, copy=False)
+            words = raw.view("<u4").astype(np.uint32)
             capacity = len(words) // 2
         x, y = np.empty(capacity, dtype=np.uint16), np.empty(capacity, dtype=np.uint16)
         p, t_us = np.empty(capacity, dtype=np.uint8), np.empty(capacity, dtype=np.int64)

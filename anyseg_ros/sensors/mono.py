@@ -46,7 +46,7 @@ class MonoDecoder:
         if len(raw) % 8:
             self.torn_bytes += 1
             raw = raw[: len(raw) - len(raw) % 8]
-        words = raw.view(">u8" if is_bigendian else "<u8").astype(np.uint64, copy=False)
+        words = raw.view(">u8" if is_bigendian else "<u8").astype(np.uint64)
         x, y = np.empty(len(words), dtype=np.uint16), np.empty(len(words), dtype=np.uint16)
         p, t_ns = np.empty(len(words), dtype=np.uint8), np.empty(len(words), dtype=np.int64)
         n = _decode(words, min(time_base_ns, LATEST_NS), self.width, self.height, x, y, p, t_ns)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """EVT2, EVT2.1, libcaer(_cmp), mono: any bytes decode like the plain references; what is encoded comes back."""
 
+import struct
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from event_codecs import (
@@ -18,11 +21,16 @@ from event_codecs import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anyseg_ros.sensors.event_array import event_array_from_cdr
+from anyseg_ros.sensors.event_messages import ENCODINGS as EVENT_ENCODINGS
+from anyseg_ros.sensors.event_messages import EventStream
 from anyseg_ros.sensors.evt2 import ENCODINGS, Evt2Decoder
 from anyseg_ros.sensors.libcaer import LibcaerDecoder
 from anyseg_ros.sensors.mono import MonoDecoder
+from anyseg_ros.sensors.payload import PayloadError
+from anyseg_ros.sensors.raw_files import read_header
 
-EXAMPLES = settings(max_examples=100, deadline=None)
+EXAMPLES = settings(max_examples=100)
 WIDTH, HEIGHT = 700, 500
 seeds, orders = st.integers(0, 10**6), st.sampled_from("<>")
 bases = st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 1 << 61))
@@ -120,3 +128,71 @@ def test_what_is_encoded_comes_back(make, encode, reference, seed, base, order, 
         expected = reference(data, base, WIDTH, HEIGHT, order) if reference else None
         assert rows == (expected if expected is not None else libcaer_reference(data, base, WIDTH, HEIGHT))
         assert damage or rows == events
+
+
+headers = st.builds(
+    lambda sec, nanosec: SimpleNamespace(stamp=SimpleNamespace(sec=sec, nanosec=nanosec), frame_id=""),
+    st.integers(-(2**31), 2**31 - 1),
+    st.integers(0, 2**32 - 1),
+)
+packets = st.builds(
+    SimpleNamespace,
+    header=headers,
+    seq=st.integers(0, 2**64 - 1),
+    time_base=bases,
+    encoding=st.sampled_from(EVENT_ENCODINGS),
+    is_bigendian=st.booleans(),
+    events=st.one_of(
+        st.binary(max_size=120),
+        st.lists(coded(range(9), 12), max_size=60).map(lambda words: np.array(words, "<u2").tobytes()),
+    ),
+    width=st.just(WIDTH),
+    height=st.just(HEIGHT),
+)
+
+
+@EXAMPLES
+@given(st.lists(packets, max_size=8))
+def test_any_packets_of_any_encodings_in_a_row(stream_of):
+    stream, last_ns, resets = EventStream(WIDTH, HEIGHT), None, 0
+    for packet in stream_of:
+        events = stream.feed(packet)
+        assert len(events.x) == len(events.y) == len(events.p) == len(events.t_ns)
+        if not len(events):
+            continue
+        assert events.x.max() < WIDTH and events.y.max() < HEIGHT and events.p.max() <= 1
+        assert np.all(np.diff(events.t_ns) >= 0) and stream.watermark_ns >= events.t_ns[-1]
+        assert last_ns is None or stream.clock.resets > resets or events.t_ns[0] >= last_ns
+        last_ns, resets = int(events.t_ns[-1]), stream.clock.resets
+    assert stream.counters["packets"] == len(stream_of)
+
+
+@settings(max_examples=400)
+@given(st.sampled_from([b"", b"\0\1\0\0", b"\0\0\0\0", b"\0\7\0\0"]), st.binary(max_size=200), st.booleans())
+def test_any_bytes_as_an_event_array(start, data, sized):
+    """Events or a sentence; with a header that fits, events are what is whole."""
+    if sized:
+        order = "<" if start[1:2] in (b"\1", b"\7") else ">"
+        data = struct.pack(f"{order}iII", 5, 6, 0) + struct.pack(f"{order}III", HEIGHT, WIDTH, len(data)) + data
+    try:
+        array = event_array_from_cdr(start + data, WIDTH, HEIGHT)
+    except PayloadError as error:
+        assert len(str(error)) > 20 and not (sized and start)
+        return
+    events = array.events
+    assert 16 * len(events) <= len(data) + 3 and np.all(np.diff(events.t_ns) >= 0)
+    assert not len(events) or (events.x.max() < WIDTH and events.y.max() < HEIGHT and events.p.max() <= 1)
+
+
+@settings(max_examples=400)
+@given(
+    st.sampled_from(["% evt 3.0\n% geometry 70x50\n", "% evt 2.0\n% geometry 70x50\n", "% ", ""]),
+    st.binary(max_size=200),
+)
+def test_any_bytes_as_a_raw_file(start, data):
+    try:
+        header = read_header(start.encode() + data, "x.raw")
+    except PayloadError as error:
+        assert "x.raw" in str(error)
+        return
+    assert (header.width, header.height) == (70, 50) and header.data_offset <= len(start) + len(data)
