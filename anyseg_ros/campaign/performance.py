@@ -130,7 +130,7 @@ class Performance:
         names = self._relays()[relay]
         routes = tuple(Route(n, f"{RAW}{self.routes[n][0]}", *self.routes[n], reliable) for n in names)
         faults: list[Fault] = [
-            fault(i.route, i.kind, p.begin_s, p.end_s, **i.arguments)
+            fault(i.route, i.kind, 0.0 if p.row.from_start else p.begin_s, p.end_s, **i.arguments)
             for p in self.played.placed
             for i in p.row.injects
             if i.route in names

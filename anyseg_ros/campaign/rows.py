@@ -47,6 +47,7 @@ class Row:
         injects: faults of the relay while it lasts.
         actions: what is done besides.
         timeline: pauses and jumps of the drive, as the player takes them, with ``{at}`` for the begin in seconds.
+        from_start: the relay's faults are there from the start of the act, not from the begin of the row.
         fault_s, clean_s: length of the fault, and of what follows to judge the recovery.
         gap_periods: longest silence of the output in periods of the slower sensor; None where none is promised.
         says: by status, states (words in the level, the message or the ``state``) of which one has to be reported.
@@ -62,6 +63,7 @@ class Row:
     injects: tuple[Inject, ...] = ()
     actions: tuple[Action, ...] = ()
     timeline: str = ""
+    from_start: bool = False
     fault_s: float = 2.5
     clean_s: float = 3.5
     gap_periods: float | None = GAP_PERIODS

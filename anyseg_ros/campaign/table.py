@@ -116,6 +116,9 @@ HEADERS = (
         answered=0.0,
     ),
 )
+LATE_INFO = one(
+    "camera_info late", "the rig file serves until it comes", "camera_info", "cut", from_start=True, quiet=True
+)
 CALIBRATION = (
     one("camera_info missing", "the last one serves", "camera_info", "cut", quiet=True),
     one("camera_info changes", "followed from the next frame on", "camera_info", "recalibrate", quiet=True),
@@ -222,7 +225,7 @@ TWIN = Row("two segmentors on one graph", "both answer alike, neither disturbs t
 
 ACTS = (
     Act("sensors", (CLEAN, *CUTS, *FLAPPING, *TRANSPORT)),
-    Act("messages", (*PAYLOADS, *HEADERS, *CALIBRATION)),
+    Act("messages", (LATE_INFO, *PAYLOADS, *HEADERS, *CALIBRATION)),
     Act("time", TIME),
     Act(
         "processes",

@@ -16,6 +16,7 @@ from anyseg_ros.bags import replay_command
 from anyseg_ros.bags.drops import parse_drops
 from anyseg_ros.bags.report import Tally
 from anyseg_ros.cli import build_parser
+from anyseg_ros.faults.schedule import KINDS, schedule_from
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.calibration import COEFFICIENT_COUNTS, CameraModel
 from anyseg_ros.sensors.poses import RigError, pose_matrix
@@ -189,7 +190,10 @@ def test_the_example_rigs_load():
         assert rig.sensor(rig.image_plane).model is not None
 
 
-@pytest.mark.parametrize("command, name", [("simulate", "simulator"), ("replay", "replay"), ("inspect", "replay")])
+@pytest.mark.parametrize(
+    "command, name",
+    [("simulate", "simulator"), ("replay", "replay"), ("inspect", "replay"), ("faults", "faults"), ("soak", "faults")],
+)
 def test_every_option_of_a_command_is_documented(command, name):
     commands = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
     actions = commands.choices[command]._actions
@@ -205,6 +209,17 @@ def test_every_key_of_a_replays_summary_is_documented():
     keys = set(Tally(2).summary()) | literal_keys(replay_command.replay)
     assert {"frames_due", "stage_ms", "wall_s", "damage"} <= keys
     assert keys <= named(page("replay"))
+
+
+def test_every_kind_of_fault_is_documented_with_its_arguments():
+    table = rows(page("faults"))
+    for kind, arguments in KINDS.items():
+        told = " ".join(table[kind][0])
+        for name, default in arguments.items():
+            shown = f"{default:g}" if isinstance(default, float) else default
+            assert f"`{name}` {shown}" in told if default is not None else f"`{name}`" in told, f"{kind}: {told}"
+    example = next(block for block in re.findall(r"^```yaml\n(.*?)^```", page("faults"), re.M | re.S))
+    assert len(schedule_from(yaml.safe_load(example)).faults) == 3
 
 
 def test_the_documented_cuts_are_read():
