@@ -29,6 +29,7 @@ CHECKS = {
     "every_measurement_is_counted",
     "after_a_jump_the_next_good_measurement_is_answered",
     "while_one_sensor_lives_there_is_output",
+    "a_small_step_back_is_followed",
     *VARIANTS,
 }
 """Every run puts all of these; a violation may name a smaller one besides."""

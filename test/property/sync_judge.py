@@ -25,7 +25,9 @@ class Judge:
         self.sensors = {
             t.name: Sensor(t, config.max_chunks if t.is_event else config.max_frames) for t in config.sensors
         }
-        self.last = None  # (stamp, corrected) of the last set since everything started over
+        self.last = None  # (stamp, corrected, reference) of the last set since everything started over
+        self.odd = set()  # sensors that sent an odd stamp since everything started over
+        self.late = (None, 0, 0)  # of stamps of the reference below its last set: which set, the last one, how many
         self.floor = (-FOREVER, 0)
         self.since_ns = -FOREVER  # the first of all is answered from its present measurement on
         self.wanted = {}  # (reference, stamp) -> corrected, of due sets that were not given yet
@@ -78,6 +80,7 @@ class Judge:
         by_clock = op.kind == "reset" or any(r.reason.startswith("the clock") for r in call.resets)
         self.answer_next = by_clock and op.kind != "add"
         self.last = None
+        self.odd.clear()
         for name, sensor in self.sensors.items():
             recent = sensor.jumped_ns is not None and now - sensor.jumped_ns <= self.config.jump_ns
             if not by_clock and (recent or name == call.reference):
@@ -90,6 +93,8 @@ class Judge:
         """Log what arrived; returns it where it may be due for sure."""
         op = call.op
         sensor = self.sensors[op.measurement.sensor]
+        if op.odd:
+            self.odd.add(sensor.timing.name)
         reasons = [r.reason for r in call.resets if r.sensor in (None, op.measurement.sensor)]
         if any(reason.startswith("the stamps") for reason in reasons):
             sensor.log = [a for a in sensor.log if not a.sure][-4:]  # one of these was held back
@@ -126,6 +131,19 @@ class Judge:
             self._expect_multiples(sensor, arrived)
         elif self._above_floor(arrived.at_ns, arrived.measurement.stamp_ns):
             self._owe(sensor, arrived)
+        else:
+            self._judge_late(sensor, arrived)
+
+    def _judge_late(self, sensor, arrived):
+        """A clock that was set back by little: its stamps may be late for a while, not for long."""
+        name, at = sensor.timing.name, arrived.at_ns
+        if name in self.odd:  # a single stamp that was a little too high may hold it up for jump_ns
+            return
+        goes_on = self.late[0] == (name, self.last) and at > self.late[1]
+        self.late = ((name, self.last), at, self.late[2] + 1 if goes_on else 1)
+        most = sensor.timing.step_back_ns // sensor.timing.period_ns + 5
+        self.checked["a_small_step_back_is_followed"] += 1
+        demand("a_small_step_back_is_followed", self.late[2] <= most or name != self.last[2], (name, self.late))
 
     def _expect_multiples(self, sensor, arrived):
         timing = sensor.timing
@@ -168,7 +186,7 @@ class Judge:
             at = each.stamp_ns - (0 if sensor.timing.is_event else sensor.timing.offset_ns)
             rises = self.last is None or (each.stamp_ns > self.last[0] and at > self.last[1])
             demand("stamps_rise_between_jumps", rises, (each, self.last))
-            self.last = (each.stamp_ns, at)
+            self.last = (each.stamp_ns, at, each.reference)
             self.wanted.pop((each.reference, each.stamp_ns), None)
             self._raise_floor(at, each.stamp_ns)
             shape = set(each.present) | set(each.absent) == names and not set(each.present) & set(each.absent)

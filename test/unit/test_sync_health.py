@@ -112,6 +112,21 @@ def test_a_fast_stream_of_events_is_not_degraded():
     assert found.rate_hz == pytest.approx(100)
 
 
+def test_what_was_learned_of_each_sensor_is_shown_with_the_clocks_taken_out():
+    player = Player(timing("camera", 50), timing("lidar"))
+    for k in range(40):
+        player.at(50 * k + 10 + k % 3, frame("camera", 50 * k))
+        if k % 2 == 0:
+            player.at(50 * k + 42, frame("lidar", 50 * k - 8))
+    found = player.sync.health(NOW0 + 2000 * MS)
+    camera, lidar = found["camera"], found["lidar"]
+    assert (camera.period_ns, camera.delay_ns, camera.jitter_ns) == (50 * MS, 2 * MS, 2 * MS)
+    assert (lidar.period_ns, lidar.delay_ns, lidar.jitter_ns) == (100 * MS, 40 * MS, 0)
+    assert lidar.lag_ns == NOW0 - STAMP0 + 50 * MS
+    unseen = Player(timing("camera")).sync.health(NOW0)["camera"]
+    assert (unseen.lag_ns, unseen.delay_ns, unseen.jitter_ns) == (None, None, None)
+
+
 # A required sensor that is missing
 
 
