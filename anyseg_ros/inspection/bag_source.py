@@ -180,11 +180,8 @@ def _moment(reader: BagReader, rig: Rig, time_ns: int, found: list[Measurement])
 def _joined(parts: list[Measurement]) -> Measurement:
     """Event measurements in a row as one."""
     events = [m.payload for m in parts]
-    merged = Events(
-        *(np.concatenate([getattr(e, name) for e in events]) for name in ("x", "y", "t_ns", "p")),
-        events[0].width,
-        events[0].height,
-    )
+    x, y, t_ns, p = (np.concatenate([getattr(e, name) for e in events]) for name in ("x", "y", "t_ns", "p"))
+    merged = Events(x, y, t_ns, p, events[0].width, events[0].height)
     first, last = parts[0], parts[-1]
     return Measurement(first.sensor, first.modality, last.stamp_ns, merged, first.frame_id, first.start_ns)
 

@@ -179,8 +179,8 @@ def _raw_windows(path: Path, count: int) -> list[Events]:
 
 
 def _join(parts: list[Events]) -> Events:
-    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "t_ns", "p"))
-    return Events(*columns, parts[0].width, parts[0].height)
+    x, y, t_ns, p = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "t_ns", "p"))
+    return Events(x, y, t_ns, p, parts[0].width, parts[0].height)
 
 
 def _ending_at(events: Events, stamp_ns: int, end_ns: int | None = None) -> Events:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def write_page(
     recording: Recording,
     survey: Survey,
     found: Sequence[Finding],
-    edges: dict[str, Sequence[Picture]],
+    edges: Mapping[str, Sequence[Picture]],
 ) -> None:
     """Writes the page.
 
@@ -97,7 +97,7 @@ def _findings(found: Sequence[Finding]) -> str:
     return f"<ul class='findings'>{items}</ul>"
 
 
-def _fits(fits: Sequence[Fit], edges: dict[str, Sequence[Picture]]) -> str:
+def _fits(fits: Sequence[Fit], edges: Mapping[str, Sequence[Picture]]) -> str:
     if not fits:
         return ""
     parts = [

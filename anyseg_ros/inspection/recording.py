@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from anyseg_ros.inspection.survey import Headers
@@ -39,7 +39,7 @@ class Moment:
 
     frame_set: FrameSet
     at_s: float = 0.0
-    sweeps: dict[str, Sequence[Measurement]] = field(default_factory=dict)
+    sweeps: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
