@@ -16,8 +16,8 @@ from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.replay import answers
 from anyseg_ros.bags.road_frame import load_road, points_in_picture
 from anyseg_ros.modality import Modality, parse_subset
-from anyseg_ros.painting import FAR_M, colour, overlay, range_colours, show_encoded
-from anyseg_ros.panels import Tile, panel, save_png, text
+from anyseg_ros.painting import colour, overlay, show_encoded
+from anyseg_ros.panels import Tile, panel, save_png
 from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.rig_timing import timings_from_rig
 from anyseg_ros.sensors.calibration import CameraModel
@@ -36,25 +36,6 @@ EVENT_PERIOD_NS = 100_000_000
 EVENT_HFOV_DEG = 64.0  # the lens of the event recording is not known; nothing is projected across sensors there
 
 
-def draw_cloud(image: np.ndarray, uv: np.ndarray, range_m: np.ndarray) -> np.ndarray:
-    """The picture, dimmed, with points coloured by range (near ones on top) and a scale."""
-    canvas = (image * 0.55).astype(np.uint8)
-    rgb = range_colours(range_m)
-    for i in np.argsort(-range_m):
-        centre = (int(np.floor(uv[i, 0] + 0.5)), int(np.floor(uv[i, 1] + 0.5)))
-        cv2.circle(canvas, centre, 3, tuple(int(c) for c in rgb[i]), -1, cv2.LINE_AA)
-    height, width = canvas.shape[:2]
-    bar = range_colours(np.linspace(0.5, FAR_M, width // 3))[None].repeat(22, axis=0)
-    top, left = height - 70, 40
-    cv2.rectangle(canvas, (left - 20, top - 50), (left + bar.shape[1] + 90, height - 15), (20, 20, 20), -1)
-    canvas[top : top + 22, left : left + bar.shape[1]] = bar
-    text(canvas, "lidar range", left, top - 14, 1.0, (255, 255, 255))
-    for mark in (0, 20, 40, 60):
-        x = left + round(mark / FAR_M * bar.shape[1])
-        text(canvas, f"{mark} m", x, top + 48, 0.8, (255, 255, 255))
-    return canvas
-
-
 def over(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """The image with everything that is not black in a smaller drawing laid over it."""
     height, width = image.shape[:2]
@@ -63,14 +44,11 @@ def over(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def run_road(folder: Path, out: Path, checkpoint: Path | None) -> dict[str, Any]:
-    """Lidar on the picture, then the student on camera, lidar and both; returns the figures."""
+    """The student on camera, lidar and both; returns the figures."""
     rig, image, points = load_road(folder)
-    uv, inside = points_in_picture(rig, points)
-    range_m = np.linalg.norm(points.xyz.astype(np.float64), axis=1)
-    save_png(out / "lidar_on_picture.png", draw_cloud(image, uv[inside], range_m[inside]))
     figures: dict[str, Any] = {
         "points": len(points),
-        "points_in_picture": int(inside.sum()),
+        "points_in_picture": int(points_in_picture(rig, points)[1].sum()),
         "points_in_picture_without_distortion": int(points_in_picture(rig, points, distorted=False)[1].sum()),
         "lidar_height_m": round(float(rig.sensor("lidar").base_from_sensor[2, 3]), 3),
         "subsets": {},
@@ -191,8 +169,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "real",
         help="run two real recordings (road frame, events) through the same code",
-        description="Shows the real lidar on the real picture, runs the student on it from camera, lidar and both, "
-        "decodes a real bag of events and runs the student on those. " + " ".join(CAVEATS),
+        description="Runs the student on a real road scene from camera, lidar and both, decodes a real bag of events "
+        "and runs the student on those. " + " ".join(CAVEATS),
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write pictures and summary.json to")
     parser.add_argument("--data", type=Path, help=f"folder with road_frame and events_evt3 (default: ${DATA_VARIABLE})")

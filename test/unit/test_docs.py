@@ -192,7 +192,7 @@ def test_the_example_rigs_load():
 
 @pytest.mark.parametrize(
     "command, name",
-    [("simulate", "simulator"), ("replay", "replay"), ("inspect", "replay"), ("faults", "faults"), ("soak", "faults")],
+    [("simulate", "simulator"), ("replay", "replay"), ("inspect", "inspect"), ("faults", "faults"), ("soak", "faults")],
 )
 def test_every_option_of_a_command_is_documented(command, name):
     commands = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))

@@ -17,6 +17,7 @@ from box_world import picture, street_rig, sweep, write_street
 from anyseg_ros.cli import main
 from anyseg_ros.inspection.bag_source import choose
 from anyseg_ros.inspection.files import read_cloud
+from anyseg_ros.inspection.pictures import draw_cloud
 from anyseg_ros.inspection.survey import Headers, skews, topic_figures
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.rig import Sensor, save_rig
@@ -213,6 +214,13 @@ def test_moments_are_spread_and_complete():
     assert len(times) == 4 and min(times) >= 9_900 * MS and np.diff(times).min() > 1_500 * MS
     assert choose(rig, {"camera": camera[:2], "lidar": lidar}, 6) == [0, 100 * MS]
     assert choose(rig, {}, 3) == []
+
+
+def test_near_points_are_drawn_over_far_ones():
+    image = np.full((640, 960, 3), 200, np.uint8)
+    drawn = draw_cloud(image, np.array([[150.0, 50.0], [150.0, 50.0]]), np.array([2.0, 55.0]))
+    assert drawn[50, 150, 0] > drawn[50, 150, 2], "red, near"
+    assert drawn[0, 0].tolist() == [120, 120, 120]
 
 
 @needs_road

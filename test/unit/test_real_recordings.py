@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from anyseg_ros.bags.pcd import lzf_decompress, read_pcd
 from anyseg_ros.bags.road_frame import lidar_height_m, load_road, points_in_picture
 from anyseg_ros.cli import main
-from anyseg_ros.real import data_folder, decode_counts, draw_cloud
+from anyseg_ros.real import data_folder, decode_counts
 
 FOLDER = Path(os.environ.get("ANYSEG_TEST_DATA", ""))
 needs_recordings = pytest.mark.skipif(
@@ -72,7 +72,7 @@ def test_the_command_runs_both_recordings(tmp_path, capsys):
     assert summary["road_frame"]["points_in_picture"] == 10523
     assert set(summary["road_frame"]["subsets"]) == {"C", "L", "CL"}
     assert summary["events"]["on"] == 125_183 and 15 <= summary["events"]["sets_answered"] <= 21
-    for name in ("lidar_on_picture.png", "road.png", "events.png"):
+    for name in ("road.png", "events.png"):
         assert cv2.imread(str(tmp_path / "out" / name)).std() > 5
     out = capsys.readouterr().out
     assert "two different scenes" in out and "knows no real road" in out
@@ -84,13 +84,6 @@ def test_missing_recordings_get_a_sentence(tmp_path, monkeypatch):
         data_folder(None)
     with pytest.raises(ValueError, match="does not hold road_frame and events_evt3"):
         data_folder(tmp_path)
-
-
-def test_near_points_are_drawn_over_far_ones():
-    image = np.full((200, 300, 3), 200, np.uint8)
-    drawn = draw_cloud(image, np.array([[150.0, 50.0], [150.0, 50.0]]), np.array([2.0, 55.0]))
-    assert drawn[50, 150, 0] > drawn[50, 150, 2], "red, near"
-    assert drawn[0, 0].tolist() == [110, 110, 110]
 
 
 def pack_lzf(data: bytes) -> bytes:
