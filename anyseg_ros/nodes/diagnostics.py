@@ -176,9 +176,16 @@ def _figures(health: SensorHealth, now_ns: int) -> dict[str, Any]:
         "rate_hz": health.rate_hz,
         "expected_hz": health.expected_hz,
         "age_s": _or_unknown(None if health.age_ns is None else health.age_ns / 1e9),
-        "skew_ms": _or_unknown(None if health.skew_ns is None else health.skew_ns / 1e6),
+        "skew_ms": _milliseconds(health.skew_ns),
+        "period_ms": _milliseconds(health.period_ns),
+        "delay_ms": _milliseconds(health.delay_ns),
+        "jitter_ms": _milliseconds(health.jitter_ns),
         **{f"count.{getattr(fate, 'value', fate)}": n for fate, n in health.counts.items()},
     }
+
+
+def _milliseconds(duration_ns: int | None) -> Any:
+    return _or_unknown(None if duration_ns is None else duration_ns / 1e6)
 
 
 def _or_unknown(value: float | None) -> Any:
