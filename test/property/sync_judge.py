@@ -47,6 +47,9 @@ class Judge:
         self._judge_sets(call, call.given[: call.old])
         self._follow(call, jumped)
         opened = self._log(call, jumped) if call.op.kind == "add" else None
+        if jumped:  # what is older than the measurement that the new time began with is not due
+            log = self.sensors[call.reference].log if call.reference is not None else []
+            self.since_ns = max((a.at_ns for a in log), default=-FOREVER) - 1
         if call.reference != call.reference_before:
             self._switch(call, opened, jumped)
         elif opened is not None and not jumped and call.reference == opened.measurement.sensor:
@@ -160,7 +163,9 @@ class Judge:
 
     def _switch(self, call, opened, jumped):
         """Another sensor is the reference: what of it lies above everything that is open or was given, is due."""
-        self.switched_ns, self.since_ns = self.now_ns, -FOREVER
+        self.switched_ns = self.now_ns
+        if not jumped:
+            self.since_ns = -FOREVER
         for (_, stamp), at in self.wanted.items():
             self._raise_floor(at, stamp)
         if call.reference is None:
@@ -214,7 +219,8 @@ class Judge:
         """What holds after every call: bounds, silence."""
         config, now = self.config, self.now_ns
         self.unsure_floor = call.open_sets > 0 and (self.unsure_floor or call.open_sets != len(self.wanted))
-        self.life = self.life or bool(call.given[call.old :] or call.open_sets)
+        opened = bool(call.given[call.old :] or call.open_sets)
+        self.life = call.reference is not None and (self.life or opened)
         demand("memory_is_bounded", call.open_sets <= config.max_open_sets, call.open_sets)
         self.checked["memory_is_bounded"] += 1
         disturbed = call.resets or call.op.kind not in ("add", "advance") or call.op.drained or call.op.odd or now == 0
