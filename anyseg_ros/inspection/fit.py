@@ -50,7 +50,12 @@ def fits(recording: Recording) -> list[Fit]:
     camera = recording.camera()
     if camera is None:
         return []
-    moments = list(enumerate(m for m in recording.moments if camera.name in m.frame_set.present))
+    size = (_model(camera).height, _model(camera).width)
+    moments = [
+        (rank, moment)
+        for rank, moment in enumerate(m for m in recording.moments if camera.name in m.frame_set.present)
+        if moment.frame_set.present[camera.name].payload.shape[:2] == size  # else the calibration is another image's
+    ]
     found = []
     for sensor in recording.rig.sensors:
         with_sensor = [(rank, m) for rank, m in moments if sensor.name in m.frame_set.present]
