@@ -19,6 +19,8 @@ from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.types import Measurement
 
+OVERTAKEN_NS = 1_000_000_000  # events that are farther back live in another time: the clock has jumped
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -119,6 +121,7 @@ class Evidence:
     def events(self, rig: Rig, sensor: str) -> Iterator[tuple[float, Measurement]]:
         """What an event sensor's messages held: (at_s, measurement), without repeats and what is broken."""
         feed = EventFeed(rig.sensor(sensor))
+        newest_ns = 0
         seen: set[tuple[int, str]] = set()
         for arrival in self.arrivals[sensor]:
             if (arrival.stamp_ns, arrival.blob) in seen:
@@ -128,8 +131,10 @@ class Evidence:
                 measurement = feed(_stamped(self.message(arrival), arrival.stamp_ns))
             except ValueError:
                 continue
-            if measurement is not None:
-                yield arrival.at_s, measurement
+            if measurement is None or 0 <= newest_ns - measurement.stamp_ns < OVERTAKEN_NS:
+                continue  # a packet that another one has overtaken comes too late: its time counts as known
+            newest_ns = measurement.stamp_ns
+            yield arrival.at_s, measurement
 
     def deliveries(self, rig: Rig) -> dict[str, list[tuple[float, int]]]:
         """(at_s, stamp_ns) of what each sensor delivered; events with their watermark."""

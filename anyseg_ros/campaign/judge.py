@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ from anyseg_ros.sensors.rig import Rig
 
 SETTLED_S = 1.2  # diagnostics come once a second, and on change
 ROW_S = 20.0  # no row lasts longer; the stamps of a drive whose time jumps come again after that
+SAME_MOMENT_NS = 10_000_000
 TOLD_S = 0.5  # what is said this soon after a row began may speak of the one before
 
 
@@ -117,9 +119,9 @@ def _judge_row(
 ) -> Verdict:
     row = placed.row
     verdict = Verdict(played.act.name, row.name, row.must)
-    stamps = {frame.stamp_ns for frame in evidence.frames if abs(frame.at_s - placed.begin_s) < ROW_S}
+    stamps = sorted(frame.stamp_ns for frame in evidence.frames if abs(frame.at_s - placed.begin_s) < ROW_S)
     owed = [(at_s, stamp_ns) for at_s, stamp_ns in due if placed.begin_s <= at_s < placed.until_s]
-    verdict.unanswered_s = [round(at_s - placed.begin_s, 3) for at_s, stamp_ns in owed if stamp_ns not in stamps]
+    verdict.unanswered_s = [round(at_s - placed.begin_s, 3) for at_s, stamp_ns in owed if not _near(stamps, stamp_ns)]
     verdict.due, verdict.answered = len(owed), len(owed) - len(verdict.unanswered_s)
     inside = [f for f in evidence.frames if placed.begin_s - 0.35 <= f.at_s < placed.until_s]
     verdict.gap_s = max((b.at_s - a.at_s for a, b in pairwise(inside)), default=row.fault_s + row.clean_s)
@@ -193,6 +195,12 @@ def _compare_twin(verdict: Verdict, evidence: Evidence, twin: Evidence) -> None:
     differing = sum((a.labels() != b.labels()).mean() > 1e-4 for a, b in both)
     if differing:
         verdict.broken.append(f"{differing} frames of the second segmentor differ")
+
+
+def _near(stamps: Sequence[int], stamp_ns: int) -> bool:
+    """Whether a moment was answered: which of two sensors led in it depends on whose message came first."""
+    after = bisect.bisect_left(stamps, stamp_ns - SAME_MOMENT_NS)
+    return after < len(stamps) and stamps[after] <= stamp_ns + SAME_MOMENT_NS
 
 
 def _within(at_s: float, placed: Placed) -> bool:

@@ -39,7 +39,7 @@ TRANSPORT = (
     one("jitter lidar 0-60 ms", "nothing is lost", "lidar", "jitter", by_ms=60.0),
     one("reorder camera", "stamps of the output still rise", "camera", "reorder", answered=0.4),
     one("reorder lidar", "the nearest cloud is used", "lidar", "reorder"),
-    one("reorder events", "events are sorted or left out", "event", "reorder"),
+    one("reorder events", "what was overtaken is left out", "event", "reorder"),
     one("duplicate camera", "the first is kept", "camera", "duplicate", quiet=True),
     one("duplicate lidar", "the first is kept", "lidar", "duplicate", quiet=True),
     one("duplicate events", "the first is kept", "event", "duplicate", quiet=True),
