@@ -20,6 +20,7 @@ from anyseg_ros.types import Events, FrameSet, Measurement
 
 DIFFERENT = 1e-4
 SKEW_NS = 2_000  # a skew is reported in milliseconds with six digits
+WITNESS_S = 0.1  # the middleware may bring a message to the recorder later than to the segmentor
 FORGOTTEN_S = 4.0  # a measurement is answered sooner; a drive whose time jumps sends its stamp again later
 TAKEN_OVER_S = 1.0  # a calibration serves from the next frame on; which one that is depends on the queue
 
@@ -132,7 +133,7 @@ class Offline:
     def _arrived(self, frame: Frame, sensor: str, stamp_ns: int) -> list[Arrival]:
         """What had arrived with a stamp not long before a frame; of duplicates the first is kept, and stands first."""
         arrivals = self._stamps[sensor].get(stamp_ns, [])
-        return [arrival for arrival in arrivals if 0 <= frame.at_s - arrival.at_s < FORGOTTEN_S]
+        return [arrival for arrival in arrivals if -WITNESS_S <= frame.at_s - arrival.at_s < FORGOTTEN_S]
 
     def _window(self, frame: Frame, rule: SensorRule, corrected_ns: int, skew_ns: int) -> Measurement:
         after_ns = corrected_ns - rule.window_ns + rule.offset_ns
@@ -140,7 +141,7 @@ class Offline:
         parts = [
             m.payload.between(after_ns, until_ns)
             for at_s, m in self._events[rule.name]
-            if 0 <= frame.at_s - at_s < FORGOTTEN_S and m.stamp_ns > after_ns and (m.start_ns or 0) < until_ns
+            if -WITNESS_S <= frame.at_s - at_s < FORGOTTEN_S and m.stamp_ns > after_ns and (m.start_ns or 0) < until_ns
         ]
         parts = [part for part in parts if len(part)]
         if not parts:
