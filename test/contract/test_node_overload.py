@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node does when the network is too slow for its latency budget."""
+"""What the node does when the network is too slow for its latency budget, or fails."""
+
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from anyseg_ros.latency_budget import LatencyBudget, grid_steps  # noqa: E402
 from anyseg_ros.modality import Modality  # noqa: E402
 from anyseg_ros.nodes.episodes import Episodes  # noqa: E402
 from anyseg_ros.nodes.frame_processor import FrameProcessor  # noqa: E402
+from anyseg_ros.nodes.segmentor_under_fault import SLOW_S, MoodyEngine  # noqa: E402
 from anyseg_ros.pipeline import Pipeline  # noqa: E402
 from anyseg_ros.types import FrameSet, Measurement  # noqa: E402
 
@@ -46,3 +50,18 @@ def test_a_latency_budget_makes_the_grid_smaller_and_says_so(tmp_path):
     (trouble,) = episodes.about("output")
     assert "96 x 64" in trouble.sentence and "100 ms" in trouble.sentence
     assert processor.counters["frames_out"] == 11
+
+
+def test_an_engine_fails_as_it_is_told_and_is_well_again():
+    engine = SimpleNamespace(infer=lambda stack: ("labels", "confidence"), device="cpu")
+    moody = MoodyEngine(engine)
+    assert moody.infer(None) == ("labels", "confidence") and moody.device == "cpu"
+    for mood, error in (("raise", RuntimeError), ("memory", MemoryError)):
+        moody.mood = mood
+        with pytest.raises(error, match="was told to"):
+            moody.infer(None)
+    moody.mood = "slow"
+    began = time.monotonic()
+    assert moody.infer(None) == ("labels", "confidence") and time.monotonic() - began >= SLOW_S
+    moody.mood = "well"
+    assert moody.infer(None) == ("labels", "confidence")
