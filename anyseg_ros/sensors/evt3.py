@@ -20,8 +20,10 @@ BACKWARD_HIGH = 10  # a TIME_HIGH that falls by no more is noise, by more a wrap
 LONGEST_GAP_US = 4080 << 12  # a longer pause cannot be told from a step back
 
 # Places in the decoder's state (high, epoch, time, has_high, has_time, row, has_row, base, sign) and its counters.
-TIME, HAS_TIME, HAS_ROW = 2, 4, 6
+TIME, HAS_HIGH, HAS_TIME, HAS_ROW = 2, 3, 4, 6
 OUTSIDE, UNTIMED, UNKNOWN, RISING, FALLING = range(5)
+# What is known of TIME_HIGH: nothing, the one before a gap (which tells a wrap, but not the time), the current one.
+NEVER, BEFORE_GAP, CURRENT = range(3)
 
 # The place of a lone bit among 12: the multiplier brings each of them to another four bits (a de Bruijn sequence).
 BIT_SEQUENCE = 0x09AF
@@ -69,8 +71,9 @@ class Evt3Decoder:
         return x[:n], y[:n], p[:n], t_us[:n]
 
     def resync(self) -> None:
-        """After lost packets: drop events until the time and the row are known again; keep the wrap count."""
+        """After lost packets: drop events until both time words and the row came again; keep the wrap count."""
         self._state[[HAS_TIME, HAS_ROW]] = 0
+        self._state[HAS_HIGH] = min(self._state[HAS_HIGH], BEFORE_GAP)
 
     def reset(self) -> None:
         """Forget everything but the counters."""
@@ -132,13 +135,13 @@ def _decode(words, state, counters, width, height, x, y, p, t_us):
             row, has_row, timed = payload & 0x7FF, 1, has_time
             inside = timed and row < height
         elif code == TIME_LOW:
-            if has_high:
+            if has_high == CURRENT:
                 time, has_time, timed = epoch + (high << 12) + payload, 1, has_row
                 inside = timed and row < height
         elif code == TIME_HIGH:
             if has_high and high - payload > BACKWARD_HIGH:
                 epoch += WRAP_US
-            high, has_high = payload, 1
+            high, has_high = payload, CURRENT
         elif code == EXT_TRIGGER:
             counters[UNTIMED if not has_time else RISING if payload & 1 else FALLING] += 1
         elif code not in SKIPPED:

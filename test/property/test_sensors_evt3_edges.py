@@ -46,10 +46,11 @@ def test_after_a_gap_nothing_is_decoded_before_time_and_row_come_again(before, a
     for packet in [[0x8001, 0x6001, 0x0001], *before]:
         decoder.decode(as_bytes(packet))
     decoder.resync()
-    has_time = has_row = False
+    has_high = has_time = has_row = False
     for packet in after:
         for word in packet:
             found = decoder.decode(as_bytes([word]))[0]
             has_row |= word >> 12 == 0x0
-            has_time |= word >> 12 == 0x6
+            has_high |= word >> 12 == 0x8
+            has_time |= has_high and word >> 12 == 0x6
             assert len(found) == 0 or (has_time and has_row)

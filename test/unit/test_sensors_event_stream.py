@@ -74,6 +74,15 @@ def test_lost_packets_are_counted_and_the_row_must_come_again():
     assert events.x.tolist() == [1, 2]
 
 
+def test_after_lost_packets_a_low_time_word_alone_tells_no_time():
+    """The high time word that belongs to it may have been lost: its events would lie 4 ms or more beside their time."""
+    stream = EventStream(640, 480)
+    stream.feed(message(at(100 << 12), 0))
+    later_ns = NOW_NS + 3 * 4_096_000
+    events = stream.feed(message([0x6007, 0x0001, 0x2001, *at(103 << 12, x=2)], 3, later_ns))
+    assert events.x.tolist() == [2] and events.t_ns.tolist() == [later_ns] and stream.counters["untimed"] == 1
+
+
 @pytest.mark.parametrize("seq, stamp_ns", [(3, NOW_NS), (11, NOW_NS + 5_000_000_000), (11, NOW_NS - 5_000_000_000)])
 def test_a_restart_or_a_clock_jump_begins_anew(seq, stamp_ns):
     stream = EventStream(640, 480)
