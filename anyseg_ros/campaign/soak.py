@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: an option cannot work.
     """
-    if not 0.5 <= args.minutes <= 24 * 60:
-        raise ValueError(f"--minutes is {args.minutes}; expected 0.5 to 1440")
+    if not 0.1 <= args.minutes <= 24 * 60:
+        raise ValueError(f"--minutes is {args.minutes}; expected 0.1 to 1440")
     samples: list[Sample] = []
     try:
         with opened(args) as (stage, setup), Step(f"Soak for {args.minutes:g} minutes") as step:

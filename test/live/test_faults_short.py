@@ -16,7 +16,7 @@ from live_graph import write_inputs  # noqa: E402
 pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).resolve().parents[2]
-RATE = "0.6"  # so that a busy machine does not decide what is late
+RATE = "0.75"  # so that a busy machine does not decide what is late
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def test_a_few_faults_cost_accuracy_and_nothing_else(folder):
 
 
 def test_a_soak_measures_memory_handles_and_latency(folder):
-    done = anyseg(folder, "soak", "--minutes", "0.5")
+    done = anyseg(folder, "soak", "--minutes", "0.25")
     found = json.loads((folder / "soak" / "soak.json").read_text())
-    assert found["process_deaths"] == 0 and found["frames_out"] > 50, done.stdout + done.stderr
-    assert found["rss_mib"]["last"] > 50 and found["handles"]["last"] > 5 and found["faults"] >= 2
+    assert found["process_deaths"] == 0 and found["frames_out"] > 20, done.stdout + done.stderr
+    assert found["rss_mib"]["last"] > 50 and found["handles"]["last"] > 5 and found["faults"] >= 1
     assert set(found["latency_ms"]) == {"first_quarter", "last_quarter"}
     assert (folder / "soak" / "soak.svg").read_text().startswith("<svg")
