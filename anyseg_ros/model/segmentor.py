@@ -77,24 +77,33 @@ class AnySeg(nn.Module):
         check_stack(x)
         return [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
 
-    def fused(self, x: Tensor, present: Tensor | None = None) -> list[Tensor]:
-        """The four maps that the head sees: means over the modalities present, each [B,C_i,h_i,w_i].
+    def streams(self, x: Tensor, present: Tensor) -> list[Tensor]:
+        """Unfused maps of what is present, each [S,C_i,h_i,w_i]: S streams, in the order of ``present.nonzero()``.
 
         Only present images are encoded. Arguments and errors as in ``forward``.
         """
-        if present is None:
-            return [m.mean(1) for m in self.features(x)]
         check_stack(x)
         check_present(x, present)
-        streams = present.flatten().nonzero().squeeze(1)
-        sample = streams // x.shape[1]
-        maps = self.encoder(x.flatten(0, 1)[streams])
-        count = present.sum(1)
-        return [mean_by_sample(m, sample, count) for m in maps]
+        return self.encoder(x.flatten(0, 1)[present.flatten().nonzero().squeeze(1)])
+
+    def fused(self, x: Tensor, present: Tensor | None = None) -> list[Tensor]:
+        """The four maps that the head sees: means over the modalities present, each [B,C_i,h_i,w_i].
+
+        Arguments and errors as in ``forward``.
+        """
+        if present is None:
+            return [m.mean(1) for m in self.features(x)]
+        return fuse(self.streams(x, present), present)
 
     def decode(self, maps: Sequence[Tensor]) -> Tensor:
         """Fused maps of the four scales -> logits [B,K,H/4,W/4]."""
         return self.head(maps)
+
+
+def fuse(streams: Sequence[Tensor], present: Tensor) -> list[Tensor]:
+    """Streams [S,C_i,h_i,w_i] of what ``present`` [B,M] marks -> the mean of each sample's, [B,C_i,h_i,w_i]."""
+    sample, count = present.nonzero()[:, 0], present.sum(1)
+    return [mean_by_sample(m, sample, count) for m in streams]
 
 
 def mean_by_sample(streams: Tensor, sample: Tensor, count: Tensor) -> Tensor:

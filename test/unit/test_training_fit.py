@@ -14,7 +14,8 @@ from anyseg_training.cli import main
 from anyseg_training.config import Recipe, load_recipe, save_recipe
 from anyseg_training.data import Normaliser, Pack, TrainingBatches, draw_subset
 from anyseg_training.evaluate import evaluate, labels_from, subset_logits
-from anyseg_training.fit import Trainer, class_weights, learning_rate
+from anyseg_training.fit import Trainer, learning_rate
+from anyseg_training.objective import class_weights
 from anyseg_training.pack import make_pack
 from tiny_muses import write_tiny_muses
 
@@ -24,7 +25,7 @@ from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
 GRID = (32, 48)
 TINY = Recipe(
-    backbone="b0-half", head_width=16, steps=6, batch=2, warmup_steps=2, modality_dropout=True, lr=1e-3, seed=7
+    backbone="b0-half", head_width=16, steps=6, batch=2, warmup_steps=2, modality_dropout="sample", lr=1e-3, seed=7
 )
 
 
@@ -73,7 +74,7 @@ def test_a_state_of_another_recipe_is_refused(folder, tmp_path):
 
 
 def test_losses_go_down_and_are_logged(folder, tmp_path):
-    recipe = replace(TINY, steps=40, modality_dropout=False, zoom_max=1.0, lr=3e-3)
+    recipe = replace(TINY, steps=40, modality_dropout="none", zoom_max=1.0, lr=3e-3)
     run = trainer(folder, recipe, with_teacher=False)
     first = run.step(run.batches(0))["supervised"]
     run.run(tmp_path, bar=False)
@@ -84,13 +85,13 @@ def test_losses_go_down_and_are_logged(folder, tmp_path):
 
 def test_the_teacher_stays_frozen_and_the_student_learns(folder):
     run = trainer(folder, TINY)
-    teacher = {k: v.clone() for k, v in run.teacher.state_dict().items()}
+    teacher = {k: v.clone() for k, v in run.objective.teacher.state_dict().items()}
     student = {k: v.clone() for k, v in run.state.model.state_dict().items()}
     losses = [run.step(run.batches(i)) for i in range(2)]
     assert all(loss["mad"] > 0 for loss in losses)
-    assert all(torch.equal(v, run.teacher.state_dict()[k]) for k, v in teacher.items())
+    assert all(torch.equal(v, run.objective.teacher.state_dict()[k]) for k, v in teacher.items())
     assert any(not torch.equal(v, run.state.model.state_dict()[k]) for k, v in student.items())
-    assert not run.teacher.training
+    assert not run.objective.teacher.training
 
 
 def test_batches_depend_on_the_step_alone(folder):
@@ -147,7 +148,7 @@ def test_recipes_round_trip_and_refuse_what_they_do_not_know(tmp_path):
         load_recipe(None, ["steps"])
 
 
-@pytest.mark.parametrize("name", ["sim_teacher", "sim_student"])
+@pytest.mark.parametrize("name", ["sim_teacher", "sim_student", "muses_teacher", "muses_student"])
 def test_shipped_recipes_load(name):
     assert load_recipe(Path(__file__).parents[2] / f"config/training/{name}.yaml").steps > 0
 
@@ -205,7 +206,7 @@ def test_commands_end_to_end(folder, tmp_path, capsys):
     teacher = str(run / "teacher/checkpoint.safetensors")
     student = str(run / "student/checkpoint.safetensors")
     assert main(["teacher", "--pack", train, "--out", str(run / "teacher"), "--set", *tiny]) == 0
-    arguments = ["student", "--pack", train, "--out", str(run / "student"), "--set", *tiny, "modality_dropout=true"]
+    arguments = ["student", "--pack", train, "--out", str(run / "student"), "--set", *tiny, "modality_dropout=sample"]
     assert main(arguments) == 2
     assert "give --teacher" in capsys.readouterr().err
     assert main([*arguments, "--teacher", teacher, "--init", teacher]) == 0

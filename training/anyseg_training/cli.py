@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         train.add_argument("--time-budget-minutes", type=float, help="stop (resumable) after this time")
         train.add_argument("--init", type=Path, help="checkpoint to start from (default: fresh weights)")
         if name == "student":
-            train.add_argument("--teacher", type=Path, help="checkpoint to distil from (needed if mad_weight > 0)")
+            train.add_argument("--teacher", type=Path, help="checkpoint to distil from")
         train.set_defaults(run=run_train, teacher=None)
 
     score = commands.add_parser("evaluate", help="score every subset of modalities")
@@ -108,8 +108,11 @@ def run_train(args: argparse.Namespace) -> None:
         torch.set_num_threads(recipe.threads)
     pack = Pack(args.pack)
     teacher = fitting(args.teacher, pack) if args.teacher else None
-    if args.command == "student" and recipe.mad_weight > 0 and teacher is None:
-        raise ValueError("the recipe distils (mad_weight > 0); give --teacher CHECKPOINT or --set mad_weight=0")
+    if args.command == "student" and recipe.distils and teacher is None:
+        raise ValueError(
+            "the recipe distils (mad_weight, umd_weight or cmd_weight > 0); give --teacher CHECKPOINT, "
+            "or --set mad_weight=0 umd_weight=0 cmd_weight=0"
+        )
     torch.manual_seed(recipe.seed)
     model = AnySeg(AnySegConfig(len(pack.index["classes"]), recipe.backbone, recipe.head_width))
     if args.init:

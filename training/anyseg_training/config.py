@@ -8,6 +8,10 @@ from pathlib import Path
 
 import yaml
 
+from anyseg_training.distillation import DIRECTIONS, MAD_SCALES, UMD_AXES, check_choice
+
+MODALITY_DROPOUT = ("none", "sample", "batch")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -26,8 +30,14 @@ class Recipe:
         class_balance: pixels of a class of frequency f weigh (mean frequency / f) to this power, within
             ``class_weight_range``; 0 weighs all alike.
         class_weight_range: smallest and largest class weight.
-        mad_weight: weight of the distillation (student only).
-        modality_dropout: draw a subset per sample (student: true; teacher: false).
+        mad_weight, umd_weight, cmd_weight: weights of what is distilled from the teacher (student only): predictions,
+            features of each modality, likeness of two modalities; see ``distillation``. The paper's are 50, 5 and 10.
+        mad_direction: ``teacher_to_student`` or ``student_to_teacher``, which is which in KL(first || second).
+        mad_scale: ``pixel``, or ``pixel_and_class`` to divide by the number of classes too, which the paper's 50 is
+            for.
+        umd_axis: features are distributions over the channels of a position (``channel``) or over the positions of a
+            channel (``space``).
+        modality_dropout: ``none`` (teacher), or draw a subset per ``sample``, or one per ``batch`` as released.
         bfloat16: run matrix products and convolutions in bfloat16.
         loss_stride: the loss is taken on every n-th pixel in both directions (1, 2 or 4), at a random offset.
         zoom_max: largest magnification of the random crop.
@@ -49,7 +59,12 @@ class Recipe:
     class_balance: float = 0.3
     class_weight_range: tuple[float, float] = (0.5, 4.0)
     mad_weight: float = 1.0
-    modality_dropout: bool = False
+    mad_direction: str = "teacher_to_student"
+    mad_scale: str = "pixel"
+    umd_weight: float = 0.0
+    umd_axis: str = "channel"
+    cmd_weight: float = 0.0
+    modality_dropout: str = "none"
     bfloat16: bool = False
     loss_stride: int = 2
     zoom_max: float = 1.6
@@ -72,6 +87,17 @@ class Recipe:
             raise ValueError(f"zoom_max {self.zoom_max} must be at least 1")
         if not 0.0 <= self.ema < 1.0:
             raise ValueError(f"ema {self.ema} must be at least 0 and below 1")
+        if min(self.mad_weight, self.umd_weight, self.cmd_weight) < 0.0:
+            raise ValueError("mad_weight, umd_weight and cmd_weight must not be negative")
+        check_choice("mad_direction", self.mad_direction, DIRECTIONS)
+        check_choice("mad_scale", self.mad_scale, MAD_SCALES)
+        check_choice("umd_axis", self.umd_axis, UMD_AXES)
+        check_choice("modality_dropout", self.modality_dropout, MODALITY_DROPOUT)
+
+    @property
+    def distils(self) -> bool:
+        """Whether a teacher is needed."""
+        return max(self.mad_weight, self.umd_weight, self.cmd_weight) > 0.0
 
 
 def load_recipe(path: str | Path | None, changes: list[str] | None = None) -> Recipe:

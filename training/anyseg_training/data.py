@@ -162,18 +162,21 @@ class TrainingBatches:
         )
 
 
-def draw_subset(present: Tensor, generator: torch.Generator) -> Tensor:
-    """Anymodal dropout: per sample n uniform in 1..M', then a uniform subset of n of its M' present modalities.
+def draw_subset(present: Tensor, generator: torch.Generator, per_batch: bool = False) -> Tensor:
+    """Anymodal dropout: n uniform in 1..M', then a uniform subset of n of a sample's M' present modalities.
 
     Args:
         present: bool [B,M], at least one per sample.
         generator: source of randomness.
+        per_batch: one draw for all samples, as released, instead of one each. A sample that lacks modalities keeps the
+            first n of its own in the order drawn.
 
     Returns:
         bool [B,M], a non-empty subset of ``present`` in every row.
     """
-    count = present.sum(1)
-    wanted = (torch.rand(len(present), generator=generator) * count).long() + 1
-    noise = torch.rand(present.shape, generator=generator).masked_fill(~present, 2.0)
-    rank = noise.argsort(1).argsort(1)
+    draws = 1 if per_batch else len(present)
+    count = present.shape[1] if per_batch else present.sum(1)
+    wanted = (torch.rand(draws, generator=generator) * count).long() + 1
+    noise = torch.rand(draws, present.shape[1], generator=generator).expand(present.shape)
+    rank = noise.masked_fill(~present, 2.0).argsort(1).argsort(1)
     return (rank < wanted[:, None]) & present

@@ -17,16 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from tqdm import tqdm
 
 from anyseg_ros.model.segmentor import AnySeg
 from anyseg_training.config import Recipe
-from anyseg_training.data import Batch, TrainingBatches, draw_subset
-from anyseg_training.losses import mad_loss, ohem_cross_entropy
+from anyseg_training.data import Batch, TrainingBatches
+from anyseg_training.objective import Objective
 from anyseg_training.state import TrainingState, load_state, save_state
 
 LOG_EVERY_STEPS = 20
@@ -54,17 +52,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
 
 
-def class_weights(counts: list[int], recipe: Recipe) -> Tensor:
-    """float32 [K]: (mean frequency / frequency) ** class_balance, limited; classes that never occur weigh 1."""
-    frequency = np.asarray(counts, np.float64)
-    seen = frequency > 0
-    weights = np.ones(len(frequency))
-    weights[seen] = (frequency[seen].mean() / frequency[seen]) ** recipe.class_balance
-    return torch.tensor(weights.clip(*recipe.class_weight_range), dtype=torch.float32)
-
-
 class Trainer:
-    """Trains one network; with a teacher, distils that one's predictions into it."""
+    """Trains one network; with a teacher, distils that one into it."""
 
     def __init__(
         self, model: AnySeg, recipe: Recipe, batches: TrainingBatches, counts: list[int], teacher: AnySeg | None = None
@@ -80,8 +69,7 @@ class Trainer:
         """
         self.recipe = recipe
         self.batches = batches
-        self.weights = class_weights(counts, recipe)
-        self.teacher = None if teacher is None else teacher.eval().requires_grad_(False)
+        self.objective = Objective(recipe, counts, teacher)
         optimizer = make_optimizer(model, recipe)
         self.state = TrainingState(model, optimizer, {k: v.clone() for k, v in model.state_dict().items()}, 0)
 
@@ -92,37 +80,15 @@ class Trainer:
         torch.manual_seed(recipe.seed * 1_000_003 + state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, recipe)
-        present = draw_subset(batch.present, generator) if recipe.modality_dropout else batch.present
         state.model.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-            logits = state.model(batch.images, present).float()
-            teacher_logits = self._ask_teacher(batch)
-        supervised = self._supervised(logits, batch.labels, generator)
-        losses = {"supervised": supervised}
-        if teacher_logits is not None:
-            losses["mad"] = mad_loss(logits, teacher_logits)
-        total = supervised + recipe.mad_weight * losses.get("mad", 0.0)
+        total, parts = self.objective(state.model, batch, generator)
         state.optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
         state.optimizer.step()
         state.step += 1
         self._average()
-        return {name: float(value.detach()) for name, value in losses.items()}
-
-    def _ask_teacher(self, batch: Batch) -> Tensor | None:
-        if self.teacher is None or self.recipe.mad_weight == 0.0:
-            return None
-        with torch.no_grad():
-            return self.teacher(batch.images, batch.present).float()
-
-    def _supervised(self, logits: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """OHEM cross-entropy on every n-th pixel; the random offset lets every pixel have its turn."""
-        stride = self.recipe.loss_stride
-        if stride < 4:
-            logits = F.interpolate(logits, scale_factor=4 // stride, mode="bilinear", align_corners=False)
-        dy, dx = torch.randint(stride, (2,), generator=generator).tolist()
-        return ohem_cross_entropy(logits, labels[:, dy::stride, dx::stride], self.weights)
+        return {name: float(value.detach()) for name, value in parts.items()}
 
     def _average(self) -> None:
         """Exponential moving average of the weights; short at first, so that the start is forgotten."""

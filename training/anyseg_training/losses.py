@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses: supervised cross-entropy with hard-pixel mining, and prediction-level distillation (MAD)."""
+"""The supervised loss: cross-entropy with hard-pixel mining. What comes from a teacher is in ``distillation``."""
 
 from __future__ import annotations
 
@@ -44,19 +44,3 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | N
     if class_weights is not None:
         chosen = chosen * class_weights[flat_labels[kept]]
     return chosen.mean()
-
-
-def mad_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Multimodal-to-anymodal distillation of the predictions: mean over pixels of KL(teacher || student), T = 1.
-
-    The paper prints KL(student || teacher); its authors' follow-up computes KL(teacher || student) and divides by K
-    too. We take the follow-up's direction, in which the student must cover what the teacher considers possible, and
-    the printed scale (per pixel, not divided by K): a weight of 50 there is a weight of 50 / K here.
-
-    Args:
-        student_logits: [B,K,h,w].
-        teacher_logits: [B,K,h,w]; no gradient flows into it.
-    """
-    log_student = F.log_softmax(student_logits, 1)
-    log_teacher = F.log_softmax(teacher_logits.detach(), 1)
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(1).mean()
