@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anyseg_ros.bags.raw_reader import RawReader
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.topics import camera_info_topic
 from anyseg_ros.sensors.calibration import CalibrationError, CameraModel
@@ -15,7 +16,7 @@ from anyseg_ros.sensors.poses import matrix_from_transform
 from anyseg_ros.sensors.rig import Rig, Sensor
 
 
-def calibrated(rig: Rig, reader: BagReader) -> tuple[Rig, list[str]]:
+def calibrated(rig: Rig, reader: BagReader | RawReader) -> tuple[Rig, list[str]]:
     """The rig with what the bag says about its cameras and frames.
 
     Returns:
@@ -36,7 +37,7 @@ def calibrated(rig: Rig, reader: BagReader) -> tuple[Rig, list[str]]:
         sensors.append(_with_pose(sensor, rig.base_frame, transforms, notes))
     for sensor in sensors:
         if sensor.name not in matched:
-            notes.append(f"{sensor.name}: the bag has no topic for it, so it counts as never seen")
+            notes.append(f"{sensor.name}: the recording has nothing of it, so it counts as never seen")
     return replace(rig, sensors=tuple(sensors)), notes
 
 

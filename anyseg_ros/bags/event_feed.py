@@ -45,6 +45,16 @@ class EventFeed:
             ValueError: the encoding, the fields or the bytes are not understood.
         """
         events, now_ns, frame_id = self._read(msg)
+        return self.joined(events, now_ns, frame_id)
+
+    def joined(self, events: Events, now_ns: int | None, frame_id: str) -> Measurement | None:
+        """The measurement of decoded events; None when they bring nothing new.
+
+        Args:
+            events: those after the ones before.
+            now_ns: host time up to which all are known, None before the first time.
+            frame_id: the frame they are expressed in.
+        """
         before_ns = self.watermark_ns
         if now_ns is None or (not len(events) and now_ns == before_ns):
             return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from anyseg_ros.bags.drops import Drop
 from anyseg_ros.bags.odometry import OdometryFeed
+from anyseg_ros.bags.raw_reader import RawReader
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.topics import GROUND_TRUTH_TOPIC
 from anyseg_ros.pipeline import Pipeline
@@ -74,7 +75,7 @@ def without(
 
 
 def answers(
-    reader: BagReader,
+    reader: BagReader | RawReader,
     pipeline: Pipeline,
     synchronizer: Synchronizer,
     drops: Iterable[Drop] = (),
@@ -83,7 +84,7 @@ def answers(
     """Replays a bag: one answer for every frame set that is due.
 
     Args:
-        reader: an open bag.
+        reader: an open recording.
         pipeline: its rig is the one that the bag is read with.
         synchronizer: a fresh one for the same rig.
         drops: what to leave out.
@@ -96,6 +97,8 @@ def answers(
     for frame_set in virtual_time(arrivals, synchronizer):
         if odometry is not None:
             odometry.until(frame_set.closed_ns)
+        for reset in synchronizer.take_resets():
+            pipeline.reset(reset.sensor)
         stack = pipeline.encode(frame_set)
         segmentation = pipeline.segment(stack, frame_set) if stack.sensors else None
         yield Answer(frame_set, stack, segmentation)
@@ -105,11 +108,11 @@ class GroundTruth:
     """The ground-truth labels of a bag by time, read as they are needed and in order.
 
     Args:
-        reader: an open bag.
+        reader: an open recording.
         topic: an Image topic, mono8, train ids.
     """
 
-    def __init__(self, reader: BagReader, topic: str = GROUND_TRUTH_TOPIC):
+    def __init__(self, reader: BagReader | RawReader, topic: str = GROUND_TRUTH_TOPIC):
         self.available = topic in reader.topics()
         self._messages = reader.messages([topic])
         self._window: dict[int, np.ndarray] = {}

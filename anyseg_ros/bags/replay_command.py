@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``anyseg replay``: a bag in; segmentation bag, pictures and summary out."""
+"""``anyseg replay``: a bag or a RAW file in; segmentation bag, pictures and summary out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from tqdm import tqdm
 from anyseg_ros.bags.calibration import calibrated
 from anyseg_ros.bags.drops import parse_drops
 from anyseg_ros.bags.odometry import OdometryFeed, odometry_topic
+from anyseg_ros.bags.raw_reader import RawReader, is_raw
 from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.replay import Answer, GroundTruth, answers
 from anyseg_ros.bags.report import Tally, table
-from anyseg_ros.bags.writer import BagWriter, prepare_bag_path
+from anyseg_ros.bags.writer import BagError, BagWriter, prepare_bag_path
 from anyseg_ros.painting import colour, overlay, show_encoded
 from anyseg_ros.panels import Tile, panel, save_png
 from anyseg_ros.pipeline import Pipeline
@@ -48,10 +49,10 @@ def replay(
     device: str = "auto",
     odometry: str | None = None,
 ) -> dict[str, Any]:
-    """Replays a bag and writes a segmentation bag, pictures and summary.json into a folder.
+    """Replays a bag, or a RAW file of an event camera; writes a segmentation bag, pictures and summary.json.
 
     Args:
-        bag: a rosbag2 folder.
+        bag: a rosbag2 folder, or a file ``*.raw``.
         out: the folder to write to; an earlier replay in it is replaced only with ``force``.
         drops: texts as ``parse_drops`` reads them.
         rig_path: rig file; None takes the simulated rig.
@@ -67,12 +68,14 @@ def replay(
         ValueError: bag, rig, drops or checkpoint cannot be used; the message says why.
     """
     rig = load_rig(rig_path or share_path("config/rigs/sim.yaml"))
-    with BagReader(bag) as reader:
+    with RawReader(bag, rig) if is_raw(bag) else BagReader(bag) as reader:
         rig, notes = calibrated(rig, reader)
         cuts = parse_drops(drops, rig)
         pipeline = Pipeline(rig, checkpoint, device=device)
         feed = None
         if odometry is not None:
+            if isinstance(reader, RawReader):
+                raise BagError(f"{bag} holds events alone, and no motion of the vehicle: leave --odometry out")
             feed = OdometryFeed(reader, odometry_topic(reader, odometry), rig.base_frame)
             pipeline.motion = feed.history
         prepare_bag_path(out / BAG_NAME, force)
@@ -103,7 +106,7 @@ def replay(
 class Recorder:
     """Writes what a replay answers: messages, figures, pictures."""
 
-    def __init__(self, reader: BagReader, pipeline: Pipeline, writer: BagWriter, out: Path):
+    def __init__(self, reader: BagReader | RawReader, pipeline: Pipeline, writer: BagWriter, out: Path):
         self.pipeline, self.writer, self.out = pipeline, writer, out
         self.truth = GroundTruth(reader)
         self.tally = Tally(len(pipeline.labels))
@@ -183,12 +186,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Registers ``anyseg replay``."""
     parser = subparsers.add_parser(
         "replay",
-        help="run a rosbag2 through the network without ROS",
-        description="Runs a rosbag2 (sqlite3 or mcap) through the same synchroniser and network as the ROS node, "
-        "in virtual time and as fast as the machine can; writes a bag with the segmentation topics, pictures "
-        "of every subset of sensors that occurred, and summary.json.",
+        help="run a rosbag2, or a RAW file of an event camera, through the network without ROS",
+        description="Runs a rosbag2 (sqlite3 or mcap) or a RAW file (EVT2, EVT2.1, EVT3) through the same synchroniser "
+        "and network as the ROS node, in virtual time and as fast as the machine can; writes a bag with the "
+        "segmentation topics, pictures of every subset of sensors that occurred, and summary.json.",
     )
-    parser.add_argument("bag", type=Path, help="folder of the rosbag2")
+    parser.add_argument("bag", type=Path, help="folder of the rosbag2, or RAW file")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument(
         "--drop",

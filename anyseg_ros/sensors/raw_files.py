@@ -8,7 +8,7 @@ header; older files begin their words at the first line without the prefix.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class RawRecording:
         else:
             self._decoder = Evt2Decoder(header.width, header.height, header.encoding)
         self._held_back = 0
-        self.chunks: Iterator[Events] = self._read(path)
+        self.chunks: Generator[Events, None, None] = self._read(path)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -74,7 +74,7 @@ class RawRecording:
         """
         return {"torn_bytes": self._decoder.torn_bytes, "held_back": self._held_back, **self._decoder.counters}
 
-    def _read(self, path: Path) -> Iterator[Events]:
+    def _read(self, path: Path) -> Generator[Events, None, None]:
         last_ns = np.iinfo(np.int64).min
         with path.open("rb") as file:
             file.seek(self.header.data_offset)

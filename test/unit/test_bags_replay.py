@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bag_kit import MS, START_NS, small_rig, tiny_checkpoint, write_bag
+from bag_kit import MS, START_NS, random_image, small_rig, tiny_checkpoint, write_bag
 
 from anyseg_ros.bags.drops import FOREVER_NS, Drop, parse_drops
 from anyseg_ros.bags.reader import BagReader
@@ -143,6 +144,28 @@ def test_virtual_time_ends_where_deadlines_lie_in_the_past():
     stubborn, late = Stubborn(), Measurement("a", Modality.CAMERA, 1, None)
     assert list(virtual_time([(5, late)], stubborn)) == [late]
     assert stubborn.times == [10, 11, 12, 13]
+
+
+def test_after_a_jump_of_the_stamps_no_picture_counts_as_a_repetition(kit):
+    """A bag of one short lap after another: what stood before the jump is forgotten."""
+    rig, rng = small_rig(), np.random.default_rng(0)
+    pipeline = Pipeline(rig, kit / "tiny.safetensors", device="cpu", threads=1)
+    still, *others = (random_image(rng) for _ in range(9))
+    lap = [*others, still, still]
+    laps = [
+        (
+            START_NS + lap_ns + i * 100 * MS,
+            Measurement("camera", Modality.CAMERA, START_NS + back_ns + i * 100 * MS, image),
+        )
+        for lap_ns, back_ns, images in ((0, 0, lap), (len(lap) * 100 * MS, -60 * SECOND, [still, *others]))
+        for i, image in enumerate(images)
+    ]
+    reader = SimpleNamespace(measurements=lambda rig: iter(laps), start_ns=START_NS)
+    found = list(answers(reader, pipeline, Synchronizer(timings_from_rig(rig, pipeline.encoding))))
+    after = [a for a in found if a.frame_set.stamp_ns < START_NS]
+    assert len(found) >= len(laps) - 1 and len(after) >= len(others)
+    assert after[0].frame_set.stamp_ns == START_NS - 60 * SECOND
+    assert all(a.segmentation is not None for a in found), [a.stack.problems for a in found if not a.segmentation]
 
 
 def test_ground_truth_by_time(kit):
