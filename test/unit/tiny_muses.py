@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
 import numpy as np
+from anyseg_training.data import Pack
+from anyseg_training.pack import make_pack
 
+PACK_GRID = (48, 80)
 CAMERA_SIZE = (64, 48)
 EVENT_SIZE = (40, 30)
 EXPOSURE_END_US = 1_700_000_000_000_000
@@ -73,3 +77,9 @@ def write_tiny_muses(root: Path, per_split: dict[str, int], seed: int = 0) -> Pa
             meta[name] = write_scene(root, split, name, *CONDITIONS[i % 2], rng)
     (root / "meta.json").write_text(json.dumps(meta))
     return root
+
+
+def pack_of(root: Path, out: Path, grid: tuple[int, int] = PACK_GRID, **options: Any) -> tuple[Pack, dict[str, int]]:
+    """The pack of the training split, and its counts."""
+    counts = make_pack(root, "train", grid, out, workers=1, bar=False, **options)
+    return Pack(out), counts

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,17 +97,17 @@ def read_scenes(root: Path, split: str) -> list[Scene]:
     return scenes
 
 
-def read_rig(root: Path, scene: Scene) -> Rig:
-    """The rig of a dataset; the image size is that of a scene's picture.
+def read_rig(root: Path, *scenes: Scene) -> Rig:
+    """The rig of a dataset; the image size is that of the first of the scenes' pictures that can be read.
 
     Raises:
-        DatasetError: calib.json or the picture is missing.
+        DatasetError: calib.json or a picture is missing, or none can be read.
     """
     path = root / "calib.json"
     if not path.is_file():
         raise DatasetError(f"{root} holds no calib.json; expected a folder in the layout of MUSES")
     calib = json.loads(path.read_text())
-    height, width = read_image(scene.file(root, "frame_camera", "frame_camera.png")).shape[:2]
+    height, width = _picture_size(root, scenes)
     event_size = MUSES_EVENT_SIZE
     if (width, height) != MUSES_CAMERA_SIZE:
         K = np.asarray(calib["intrinsics"]["event"]["K"])
@@ -116,6 +117,17 @@ def read_rig(root: Path, scene: Scene) -> Rig:
         replace(s, intensity_scale=LIDAR_INTENSITY_SCALE) if s.modality is Modality.LIDAR else s for s in rig.sensors
     )
     return replace(rig, sensors=sensors)
+
+
+def _picture_size(root: Path, scenes: Sequence[Scene]) -> tuple[int, int]:
+    """Height and width of the first picture that can be read."""
+    for scene in scenes:
+        try:
+            picture = read_image(scene.file(root, "frame_camera", "frame_camera.png"))
+        except TornFile:
+            continue
+        return picture.shape[0], picture.shape[1]
+    raise DatasetError(f"none of the {len(scenes)} pictures of {root} is a readable image: their size is not known")
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -168,15 +180,17 @@ def read_events(path: Path, size: tuple[int, int], exposure_end_us: int) -> tupl
 
     Raises:
         DatasetError: it is missing.
-        TornFile: it cannot be read, lacks a column, or its columns do not fit together.
+        TornFile: it cannot be read, lacks a column, or its columns are no integers that fit together.
     """
     _check_there(path)
     try:
         with h5py.File(path) as file:
             x, y, t_us, p = (file["events"][name][:] for name in ("x", "y", "t", "p"))
             offset_us = int(file["t_offset"][()]) if "t_offset" in file else 0
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise TornFile(f"{path} is no event file with events/x, y, t, p ({error})") from error
+    if any(column.ndim != 1 or column.dtype.kind not in "iub" for column in (x, y, t_us, p)):
+        raise TornFile(f"{path} has columns that are no lists of integers, in events/x, y, t, p")
     if len({len(column) for column in (x, y, t_us, p)}) > 1 or (np.diff(t_us.astype(np.int64)) < 0).any():
         raise TornFile(f"{path} has columns of different lengths, or times that go back")
     width, height = size

@@ -17,7 +17,7 @@ from anyseg_ros.sensors.checks import RejectedPayload
 from anyseg_ros.sensors.encode import Encoder
 from anyseg_ros.sensors.presets import Encoding
 from anyseg_ros.types import UNLABELLED, Absence
-from anyseg_training.muses import Scene, read_labels, read_measurements, read_rig
+from anyseg_training.muses import DatasetError, Scene, read_labels, read_measurements, read_rig
 
 MODALITIES = ("camera", "event", "lidar")
 STORED = {"camera": np.uint8, "event": np.float16, "lidar": np.float16}
@@ -64,7 +64,16 @@ class EncodedSample:
 
 
 def labels_on_grid(labels: np.ndarray, grid: Grid) -> np.ndarray:
-    """uint8 [H,W] of the grid, nearest camera pixel; 255 outside the camera image."""
+    """uint8 [H,W] of the grid, nearest camera pixel; 255 outside the camera image.
+
+    Raises:
+        DatasetError: the labels are not of the camera's size.
+    """
+    if labels.shape != (grid.camera.height, grid.camera.width):
+        raise DatasetError(
+            f"labels are {labels.shape[1]} x {labels.shape[0]} pixels, but the camera's pictures "
+            f"{grid.camera.width} x {grid.camera.height}: expected a label for each of their pixels"
+        )
     rows, columns = np.mgrid[0 : grid.height, 0 : grid.width]
     uv = grid.grid_to_camera(np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float64))
     u, v = np.floor(uv + 0.5).astype(np.intp).T
@@ -88,7 +97,7 @@ class SampleEncoder:
     def __init__(self, plan: PackPlan) -> None:
         cv2.setNumThreads(1)
         self.plan = plan
-        self.rig = read_rig(plan.root, plan.scenes[0])
+        self.rig = read_rig(plan.root, *plan.scenes)
         self.encoder = Encoder(self.rig, *plan.grid, plan.encoding)
 
     def __call__(self, number: int) -> EncodedSample:
@@ -104,7 +113,10 @@ class SampleEncoder:
                 absent[name] = (error.absence, str(error))
             else:
                 images[name] = stored(name, image, plan.encoding.camera.full_scale)
-        labels = labels_on_grid(read_labels(plan.root, scene), self.encoder.grid)
+        try:
+            labels = labels_on_grid(read_labels(plan.root, scene), self.encoder.grid)
+        except DatasetError as error:
+            raise DatasetError(f"scene {scene.name}: {error}") from error
         if plan.void_as_road:
             labels[labels == UNLABELLED] = ROAD
         picture = data.measurements["camera"].payload if "camera" in data.measurements else None
