@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a checkpoint's network on one frame after another.
 
-The head is folded once at load: linear layer, fuse slice and BatchNorm become one weight per scale. The labels are
-taken from logits upsampled from a quarter of the grid, as in training and evaluation.
+The head is folded once at load. On a CPU everything goes by blocks of rows (``cpu_network``), elsewhere by whole maps.
+The labels are taken from logits upsampled from a quarter of the grid, as in training and evaluation.
 """
 
 from __future__ import annotations
@@ -12,39 +12,15 @@ import logging
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from anyseg_ros.engine.cpu_network import CpuNetwork
+from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.model.checkpoint import CheckpointMeta
-from anyseg_ros.model.head import MLPHead, project_and_add
 from anyseg_ros.model.segmentor import AnySeg
 
 log = logging.getLogger(__name__)
-
-
-class FoldedHead(nn.Module):
-    """The head of a trained network with everything before the ReLU in one weight per scale and one bias."""
-
-    def __init__(self, head: MLPHead) -> None:
-        """Fold in float64, keep the precision of the head.
-
-        Args:
-            head: its BatchNorm's running statistics are used.
-        """
-        super().__init__()
-        bn = head.linear_fuse.bn
-        assert bn.running_mean is not None and bn.running_var is not None  # it keeps running statistics
-        dtype = head.linear_pred.weight.dtype
-        weights, bias = copy.deepcopy(head).double().commuted()
-        scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
-        shift = bn.bias.double() - bn.running_mean.double() * scale
-        self.weights = nn.ParameterList(nn.Parameter((scale[:, None] * w).to(dtype), False) for w in weights)
-        self.bias = nn.Parameter((scale * bias + shift).to(dtype), False)
-        self.linear_pred = copy.deepcopy(head.linear_pred).requires_grad_(False)
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Maps [B,C_i,h_i,w_i], finest first -> logits [B,K,h_1,w_1]."""
-        return self.linear_pred(F.relu(project_and_add(maps, list(self.weights), self.bias), inplace=True))
 
 
 class Engine:
@@ -75,6 +51,7 @@ class Engine:
         model = copy.deepcopy(model).eval().requires_grad_(False).float()
         self._encoder = model.encoder
         self._head = FoldedHead(model.head)
+        self._cpu = CpuNetwork(self._encoder, self._head)
         self.device = torch.device("cpu")
         self._choose(device)
 
@@ -83,7 +60,7 @@ class Engine:
         name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
         try:
             self._move(torch.device(name))
-            self.logits(np.zeros((1, 3, *self.meta.grid), np.float32))
+            self._labels(np.zeros((1, 3, *self.meta.grid), np.float32))
         except (RuntimeError, AssertionError) as error:
             if wanted != "auto" or name == "cpu":
                 raise ValueError(f"device '{wanted}' cannot be used: {error}; 'auto' and 'cpu' always work") from error
@@ -122,17 +99,26 @@ class Engine:
     @torch.inference_mode()
     def logits(self, stack: np.ndarray | Tensor) -> Tensor:
         """[M,3,H,W] -> float32 [K,H/4,W/4] on the engine's device. Errors as in ``infer``."""
-        stack = torch.as_tensor(stack, dtype=torch.float32)
-        if stack.dim() != 4 or stack.shape[1] != 3 or stack.shape[0] == 0:
-            raise ValueError(f"a stack of shape {tuple(stack.shape)} was given; expected [M,3,H,W] with M at least 1")
-        images = stack.to(self.device).contiguous(memory_format=torch.channels_last)
-        maps = self._encoder(images)
+        images = self._images(stack)
+        if self.device.type == "cpu":
+            return self._cpu.logits(images)
+        maps = self._encoder(images.contiguous(memory_format=torch.channels_last))
         return self._head([m.mean(0, keepdim=True) for m in maps])[0]
+
+    def _images(self, stack: np.ndarray | Tensor) -> Tensor:
+        """The stack on the engine's device, after a look at its shape."""
+        images = torch.as_tensor(stack, dtype=torch.float32)
+        if images.dim() != 4 or images.shape[1] != 3 or images.shape[0] == 0:
+            raise ValueError(
+                f"a stack of shape {tuple(images.shape)} was given; expected [M,3,H,W] with M at least 1"
+            )
+        return images.to(self.device)
 
     @torch.inference_mode()
     def _labels(self, stack: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-        quarter = self.logits(stack)
-        full = F.interpolate(quarter[None], scale_factor=4, mode="bilinear", align_corners=False)[0]
+        if self.device.type == "cpu":
+            return self._cpu.labels(self._images(stack))
+        full = F.interpolate(self.logits(stack)[None], scale_factor=4, mode="bilinear", align_corners=False)[0]
         best, labels = full.max(0)
         confidence = 1.0 / (full - best).exp_().sum(0)
         return labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
