@@ -44,6 +44,7 @@ DEV = [
     "import-linter>=2.0",
     "mypy>=1.10",
     "scikit-learn>=1.4",
+    "transformers>=4.40",
     "build>=1.0",
     "colcon-common-extensions>=0.3.0",
     "osrf-pycommon>=2.0",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``anyseg-train``: pack, teacher, student, evaluate, export."""
+"""``anyseg-train``: pack, teacher, student, evaluate, export, convert."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from anyseg_training.config import Recipe, load_recipe, save_recipe
 from anyseg_training.data import Normaliser, Pack, PackError, TrainingBatches
 from anyseg_training.evaluate import evaluate, markdown
 from anyseg_training.fit import Trainer
+from anyseg_training.foreign import convert_release, load_backbone
 from anyseg_training.pack import make_pack
 from anyseg_training.pixel_baseline import pixel_baseline
 from anyseg_training.state import read_average
@@ -66,7 +67,11 @@ def build_parser() -> argparse.ArgumentParser:
         )
         train.add_argument("--out", type=Path, required=True, help="folder of the run; resumed when it holds a state")
         train.add_argument("--time-budget-minutes", type=float, help="stop (resumable) after this time")
-        train.add_argument("--init", type=Path, help="checkpoint to start from (default: fresh weights)")
+        start = train.add_mutually_exclusive_group()
+        start.add_argument("--init", type=Path, help="checkpoint to start from (default: fresh weights)")
+        start.add_argument(
+            "--backbone-weights", type=Path, metavar="FILE", help="pretrained MiT, names of NVIDIA or Hugging Face"
+        )
         if name == "student":
             train.add_argument("--teacher", type=Path, help="checkpoint to distil from")
         train.set_defaults(run=run_train, teacher=None)
@@ -89,6 +94,12 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--scores", type=Path, required=True, help="JSON that 'evaluate' wrote")
     export.add_argument("--out", type=Path, required=True)
     export.set_defaults(run=run_export)
+
+    convert = commands.add_parser("convert", help="the AnySeg release's checkpoint for MUSES, under our names")
+    convert.add_argument("--weights", type=Path, required=True, help=".safetensors, .pth or .bin; never unpickled")
+    convert.add_argument("--grid", type=grid_from, default=(1024, 1024), metavar="HxW", help="grid to run it at")
+    convert.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    convert.set_defaults(run=run_convert)
     return parser
 
 
@@ -117,6 +128,8 @@ def run_train(args: argparse.Namespace) -> None:
     model = AnySeg(AnySegConfig(len(pack.index["classes"]), recipe.backbone, recipe.head_width))
     if args.init:
         model.load_state_dict(fitting(args.init, pack, model.config).state_dict())
+    elif args.backbone_weights:
+        load_backbone(args.backbone_weights, model)
     normaliser = Normaliser(pack.modalities, pack.normalisation)
     batches = TrainingBatches(pack, normaliser, recipe.batch, recipe.zoom_max, recipe.seed)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -206,6 +219,13 @@ def run_export(args: argparse.Namespace) -> None:
     miou = {name: round(value, 2) for name, value in scores["miou"].items()}
     save_checkpoint(args.out, model, CheckpointMeta(**(asdict(meta) | {"miou": miou})), half=True)
     print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB, mIoU {miou}")
+
+
+def run_convert(args: argparse.Namespace) -> None:
+    """``anyseg-train convert``."""
+    model, meta = convert_release(args.weights, args.grid)
+    save_checkpoint(args.out, model, meta)
+    print(f"{args.out}: MiT {model.config.backbone}, head of width {model.config.head_width}, encoding 'release'")
 
 
 def main(argv: list[str] | None = None) -> int:
