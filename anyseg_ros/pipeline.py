@@ -14,7 +14,7 @@ import numpy as np
 from anyseg_ros.engine.engine import Engine
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality
-from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint
+from anyseg_ros.model.checkpoint import CheckpointError, CheckpointMeta, load_checkpoint, parse_meta, read_safetensors
 from anyseg_ros.resources import share_path
 from anyseg_ros.rig_timing import corrected_ns
 from anyseg_ros.sensors.camera import grid_to_image
@@ -22,7 +22,7 @@ from anyseg_ros.sensors.checks import PAYLOAD_ERRORS, FrozenDetector, RejectedPa
 from anyseg_ros.sensors.encode import Encoded, Encoder
 from anyseg_ros.sensors.messages import converted
 from anyseg_ros.sensors.motion_history import MotionHistory
-from anyseg_ros.sensors.presets import EncodingError, encoding_of
+from anyseg_ros.sensors.presets import Encoding, EncodingError, encoding_of
 from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.stack import Stack
 from anyseg_ros.types import UNLABELLED, Absence, FrameSet, Measurement, Points, Segmentation
@@ -39,6 +39,22 @@ def default_checkpoint() -> Path:
         FileNotFoundError: it is not installed.
     """
     return share_path(DEFAULT_WEIGHTS)
+
+
+def checkpoint_encoding(path: Path | str) -> Encoding:
+    """What payloads become for the network of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, or was trained on an encoding that this code does not make.
+    """
+    return _encoding(parse_meta(path, read_safetensors(path)[1]), path)
+
+
+def _encoding(meta: CheckpointMeta, path: Path | str) -> Encoding:
+    try:
+        return encoding_of(meta.encoding, meta.encoding_parameters, str(path))
+    except EncodingError as error:
+        raise CheckpointError(str(error)) from error
 
 
 class Pipeline:
@@ -69,10 +85,7 @@ class Pipeline:
     ):
         path = Path(checkpoint_path) if checkpoint_path is not None else default_checkpoint()
         model, self.meta = load_checkpoint(path)
-        try:
-            self.encoding = encoding_of(self.meta.encoding, self.meta.encoding_parameters, str(path))
-        except EncodingError as error:
-            raise CheckpointError(str(error)) from error
+        self.encoding = _encoding(self.meta, path)
         self.engine = Engine(model, self.meta, device=device, threads=threads)
         self._size = (self.meta.grid[0], self.meta.grid[1])
         self.recalibrate(rig)

@@ -16,6 +16,7 @@ from anyseg_ros.campaign.offline import Offline, WrongOutput
 from anyseg_ros.campaign.rows import RECOVERY_S
 from anyseg_ros.demo.due import Delivery, SensorRule, frames_due
 from anyseg_ros.demo.gather import rules_from_rig
+from anyseg_ros.pipeline import checkpoint_encoding
 from anyseg_ros.sensors.rig import Rig
 
 SETTLED_S = 1.2  # diagnostics come once a second, and on change
@@ -61,7 +62,7 @@ class Verdict:
 def judge_act(played: Played, rig: Rig, checkpoint: Path, routes: dict[str, str]) -> list[Verdict]:
     """The verdicts on all rows of an act."""
     evidence = Evidence(played.folder, played.began_ns, played.rate, routes)
-    rules = rules_from_rig(rig)
+    rules = rules_from_rig(rig, checkpoint_encoding(checkpoint))
     wrong = wrong_outputs(evidence, Offline(evidence, rig, rules, checkpoint), played)
     due = _due(evidence, rig, rules, played)
     verdicts = [_judge_row(p, played, evidence, due, wrong, rules) for p in played.placed]

@@ -26,6 +26,7 @@ from anyseg_ros.demo.stage import Stage, StageError, clean_environment, dds_prof
 from anyseg_ros.demo.summary import Judged, Machine, summarise
 from anyseg_ros.demo.terminal import Step
 from anyseg_ros.labels import LabelSet
+from anyseg_ros.pipeline import checkpoint_encoding
 from anyseg_ros.resources import share_path
 from anyseg_ros.sensors.rig import Rig, load_rig
 
@@ -153,7 +154,8 @@ class _Demo:
         judged: list[Judged] = []
         reports: list[DriveReport] = []
         film: list[Moment] = []
-        rules = gather.rules_from_rig(self.rig)
+        encoding = checkpoint_encoding(self.checkpoint)
+        rules = gather.rules_from_rig(self.rig, encoding)
         for place, one in enumerate(runs):
             step.show(place / len(runs), one.walk.name)
             with BagReader(one.bag) as reader:
@@ -166,7 +168,7 @@ class _Demo:
                 judged.append(Judged(one.walk.name, verdict, one.cuts, start_ns, differing, one.rate))
                 step.show((place + 0.6) / len(runs), one.walk.name)
                 answered = [item for item in due if item.stamp_ns in verdict.answered]
-                source = gather.Source(reader, self.rig, one.cuts, recording, machine.classes, one.walk.name)
+                source = gather.Source(reader, self.rig, encoding, one.cuts, recording, machine.classes, one.walk.name)
                 scores = {item["stamp_ns"]: item["miou"] for item in verdict.trace}
                 samples, clips = _samples(answered), _clips(answered, one.walk, start_ns)
                 shown = gather.moments(source, [*samples, *clips], gather.Truth(reader, rules), scores)

@@ -24,17 +24,22 @@ from anyseg_ros.demo.plan import Cut
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality, parse_subset
 from anyseg_ros.sensors.messages import image_from, points_from
-from anyseg_ros.sensors.presets import DEFAULT
+from anyseg_ros.sensors.presets import Encoding
 from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.types import Measurement
 
 SIZE = (416, 234)  # width, height of the pictures
 
 
-def rules_from_rig(rig: Rig) -> list[SensorRule]:
-    """What the judge has to know about the sensors of a rig."""
+def rules_from_rig(rig: Rig, encoding: Encoding) -> list[SensorRule]:
+    """What the judge has to know about the sensors of a rig.
+
+    Args:
+        rig: the sensors.
+        encoding: the checkpoint's, which says how long the window of events is.
+    """
     return [
-        SensorRule(s.name, s.modality, s.period_ns, s.offset_ns, s.tolerance_ns, s.stale_ns, DEFAULT.event.window_ns)
+        SensorRule(s.name, s.modality, s.period_ns, s.offset_ns, s.tolerance_ns, s.stale_ns, encoding.event.window_ns)
         for s in rig.sensors
     ]
 
@@ -111,10 +116,11 @@ class Painter:
 
     Args:
         rig: the sensors; lidar points are shown in the image plane's camera.
+        window_ns: of the events that are shown.
     """
 
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
+    def __init__(self, rig: Rig, window_ns: int) -> None:
+        self._rig, self._window_ns = rig, window_ns
         self._last: dict[Modality, Measurement] = {}
         self._events: deque[Measurement] = deque(maxlen=8)
 
@@ -149,7 +155,7 @@ class Painter:
         if not self._events:
             return pictures.blank(SIZE)
         newest = self._events[-1]
-        after = newest.stamp_ns - DEFAULT.event.window_ns
+        after = newest.stamp_ns - self._window_ns
         parts = [m.payload.between(after, newest.stamp_ns) for m in self._events]
         return pictures.paint_events(parts, SIZE)
 
@@ -161,6 +167,7 @@ class Source:
     Attributes:
         reader: the bag that was played.
         rig: its sensors.
+        encoding: the checkpoint's.
         cuts: what was silenced.
         recording: where the labels are.
         classes: their colours.
@@ -169,6 +176,7 @@ class Source:
 
     reader: BagReader
     rig: Rig
+    encoding: Encoding
     cuts: tuple[Cut, ...]
     recording: Recording
     classes: LabelSet
@@ -187,7 +195,7 @@ def moments(source: Source, chosen: Iterable[Due], truth: Truth, scores: dict[in
     rows_by_stamp = {row["stamp_ns"]: row for row in source.recording.frames}
     drops = [Drop(cut.sensor, cut.start_ns, cut.end_ns) for cut in source.cuts]
     stream = without(source.reader.measurements(source.rig), drops, source.reader.start_ns)
-    painter, found, arrival_ns = Painter(source.rig), {}, 0
+    painter, found, arrival_ns = Painter(source.rig, source.encoding.event.window_ns), {}, 0
     for item in sorted(set(chosen), key=lambda due: due.stamp_ns):
         while arrival_ns < item.arrival_ns:
             arrival_ns, measurement = next(stream)

@@ -23,6 +23,7 @@ from anyseg_ros.faults.payload import TRANSFORMS
 from anyseg_ros.faults.schedule import KINDS
 from anyseg_ros.modality import Modality
 from anyseg_ros.pipeline import Pipeline
+from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.types import FrameSet, Measurement
 
 ROUTES = {"camera": "/c", "camera_info": "/i", "lidar": "/l", "event": "/e"}
@@ -95,7 +96,7 @@ class Recorded:
 
     def offline(self):
         evidence = self.evidence()
-        offline = Offline(evidence, self.rig, rules_from_rig(self.rig), self.folder / "net.safetensors")
+        offline = Offline(evidence, self.rig, rules_from_rig(self.rig, DEFAULT), self.folder / "net.safetensors")
         return offline, evidence
 
 

@@ -4,6 +4,7 @@
 import io
 import json
 import os
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -21,6 +22,9 @@ from anyseg_ros.demo.play import Run, play  # noqa: E402
 from anyseg_ros.demo.stage import Stage, clean_environment, dds_profile, random_domain  # noqa: E402
 from anyseg_ros.demo.terminal import Step  # noqa: E402
 from anyseg_ros.modality import Modality  # noqa: E402
+from anyseg_ros.model.checkpoint import CheckpointError  # noqa: E402
+from anyseg_ros.pipeline import checkpoint_encoding  # noqa: E402
+from anyseg_ros.sensors.presets import DEFAULT, EventEncoding  # noqa: E402
 from anyseg_ros.sensors.rig import save_rig  # noqa: E402
 
 SENSORS = {Modality.CAMERA: "camera", Modality.LIDAR: "lidar", Modality.EVENT: "event"}
@@ -36,12 +40,12 @@ def bag(tmp_path_factory):
 
 def due_of(reader):
     left = after_cuts(gather.deliveries(reader, small_rig()), WALK.cuts(SENSORS), reader.start_ns)
-    return left, frames_due(left, gather.rules_from_rig(small_rig()))
+    return left, frames_due(left, gather.rules_from_rig(small_rig(), DEFAULT))
 
 
 def perfect_recording(folder, reader, missing=()):
     """What a recorder would write if every answer came 60 ms after its reference and was right."""
-    rules = gather.rules_from_rig(small_rig())
+    rules = gather.rules_from_rig(small_rig(), DEFAULT)
     left, due = due_of(reader)
     truth = gather.Truth(reader, rules)
     (folder / "labels").mkdir(parents=True)
@@ -67,7 +71,7 @@ def perfect_recording(folder, reader, missing=()):
 def test_a_perfect_recording_is_found_perfect(bag, tmp_path):
     with BagReader(bag) as reader:
         recording, due = perfect_recording(tmp_path / "r", reader)
-        truth = gather.Truth(reader, gather.rules_from_rig(small_rig()))
+        truth = gather.Truth(reader, gather.rules_from_rig(small_rig(), DEFAULT))
         verdict = judge_drive(due, recording.outputs(due), truth, len(CLASSES))
     assert len(verdict.answered) == len(due) > 25 and not verdict.missing
     assert {item.subset for item in due} >= {"CEL", "EL", "E", "CE"}
@@ -82,7 +86,7 @@ def test_a_perfect_recording_is_found_perfect(bag, tmp_path):
 def test_what_the_recorder_missed_is_missing(bag, tmp_path):
     with BagReader(bag) as reader:
         recording, due = perfect_recording(tmp_path / "r", reader, missing={3, 9})
-        truth = gather.Truth(reader, gather.rules_from_rig(small_rig()))
+        truth = gather.Truth(reader, gather.rules_from_rig(small_rig(), DEFAULT))
         verdict = judge_drive(due, recording.outputs(due), truth, len(CLASSES))
     assert verdict.missing == [due[3], due[9]]
 
@@ -91,9 +95,9 @@ def test_pictures_hold_the_last_of_a_cut_sensor(bag, tmp_path):
     with BagReader(bag) as reader:
         recording, due = perfect_recording(tmp_path / "r", reader)
         cuts = WALK.cuts(SENSORS)
-        source = gather.Source(reader, small_rig(), cuts, recording, CLASSES, "day")
+        source = gather.Source(reader, small_rig(), DEFAULT, cuts, recording, CLASSES, "day")
         alone = [item for item in due if item.subset == "E"][-3:]
-        rules = gather.rules_from_rig(small_rig())
+        rules = gather.rules_from_rig(small_rig(), DEFAULT)
         shown = gather.moments(source, [*alone, alone[0]], gather.Truth(reader, rules), {alone[0].stamp_ns: 42.0})
     assert list(shown) == [item.stamp_ns for item in alone]
     first, last = shown[alone[0].stamp_ns], shown[alone[-1].stamp_ns]
@@ -101,6 +105,16 @@ def test_pictures_hold_the_last_of_a_cut_sensor(bag, tmp_path):
     assert np.array_equal(first.camera, last.camera) and first.camera.std() > 5
     assert not np.array_equal(first.events, last.events)
     assert np.array_equal(first.prediction, first.truth)
+
+
+def test_the_window_of_events_is_that_of_the_checkpoint(tmp_path):
+    """The judge would otherwise hold events to have been there, or not, by another rule than the network's."""
+    encoding = replace(DEFAULT, event=EventEncoding(window_ns=50 * MS))
+    path = tiny_checkpoint(tmp_path / "w.safetensors", encoding.fingerprint, parameters=encoding.parameters())
+    rules = gather.rules_from_rig(small_rig(), checkpoint_encoding(path))
+    assert {rule.window_ns for rule in rules} == {50 * MS}
+    with pytest.raises(CheckpointError, match="made with the encoding 123"):
+        checkpoint_encoding(tiny_checkpoint(tmp_path / "old.safetensors", "123"))
 
 
 def test_an_unreadable_label_image_says_which(bag, tmp_path):
@@ -135,7 +149,7 @@ def test_a_short_walk_over_a_real_graph_is_answered(bag, tmp_path):
     with BagReader(bag) as reader:
         _, due = due_of(reader)
         recording = gather.Recording(run.folder, run.player_log, RATE)
-        truth = gather.Truth(reader, gather.rules_from_rig(small_rig()))
+        truth = gather.Truth(reader, gather.rules_from_rig(small_rig(), DEFAULT))
         verdict = judge_drive(due, recording.outputs(due), truth, len(CLASSES))
     # A busy machine may drop a frame; the judge and the synchroniser must still speak of the same ones.
     assert len(verdict.answered) >= 0.7 * len(due)
