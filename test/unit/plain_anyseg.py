@@ -28,11 +28,13 @@ def release_shapes(classes: int, width: int) -> dict[str, tuple[int, ...]]:
         layer(f"encoder.patch_embed{stage}.norm", dim)
         for j in range(depth):
             block = f"encoder.block{stage}.{j}"
-            for name, weight in {
-                "norm1": (dim,), "attn.q": (dim, dim), "attn.kv": (2 * dim, dim), "attn.proj": (dim, dim), "norm2": (dim,),
-                "mlp.fc1": (4 * dim, dim), "mlp.fc2": (dim, 4 * dim), "mlp.dwconv.dwconv": (4 * dim, 1, 3, 3),
-            }.items():  # fmt: skip
-                layer(f"{block}.{name}", *weight)
+            for name in ("norm1", "norm2"):
+                layer(f"{block}.{name}", dim)
+            for name, out, inside in (("q", dim, dim), ("kv", 2 * dim, dim), ("proj", dim, dim)):
+                layer(f"{block}.attn.{name}", out, inside)
+            layer(f"{block}.mlp.fc1", 4 * dim, dim)
+            layer(f"{block}.mlp.fc2", dim, 4 * dim)
+            layer(f"{block}.mlp.dwconv.dwconv", 4 * dim, 1, 3, 3)
             if reduction > 1:
                 layer(f"{block}.attn.sr", dim, dim, reduction, reduction)
                 layer(f"{block}.attn.norm", dim)

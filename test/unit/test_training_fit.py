@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: resuming, dropout of modalities, schedule, recipes, evaluation, and the commands end to end."""
+"""The loop: resuming, dropout of modalities, schedule, recipes, and the commands end to end."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from anyseg_training.cli import main
 from anyseg_training.config import Recipe, load_recipe, save_recipe
 from anyseg_training.data import Normaliser, Pack, TrainingBatches, draw_subset
-from anyseg_training.evaluate import evaluate, labels_from, subset_logits
 from anyseg_training.fit import Trainer, learning_rate
 from anyseg_training.objective import class_weights
 from anyseg_training.pack import make_pack
 from tiny_muses import write_tiny_muses
 
-from anyseg_ros.metrics import confusion
 from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint, read_safetensors
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
@@ -151,52 +148,6 @@ def test_recipes_round_trip_and_refuse_what_they_do_not_know(tmp_path):
 @pytest.mark.parametrize("name", ["sim_teacher", "sim_student", "muses_teacher", "muses_student"])
 def test_shipped_recipes_load(name):
     assert load_recipe(Path(__file__).parents[2] / f"config/training/{name}.yaml").steps > 0
-
-
-def test_all_subsets_from_one_encoder_pass_equal_separate_runs(folder):
-    """Confusion counts in float64 are those of seven separate runs of the whole network."""
-    pack = Pack(folder / "val")
-    torch.manual_seed(0)
-    model = AnySeg(AnySegConfig(19, "b0-half", 16)).eval().double()
-    seen = []
-    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[0]))
-    images, labels = pack.raw(0)
-    stack = torch.from_numpy(Normaliser(pack.modalities, pack.normalisation)(images)).double()
-    with torch.inference_mode():
-        answers = subset_logits(model, stack, pack.present[0], pack.modalities)
-        assert seen == [3]
-        assert [a.subset for a in answers] == ["C", "E", "L", "CE", "CL", "EL", "CEL"]
-        for answer in answers:
-            rows = ["CEL".index(letter) for letter in answer.subset]
-            alone = model(stack[rows][None])
-            a, b = (confusion(labels_from(x, GRID), labels, 19) for x in (answer.logits, alone))
-            np.testing.assert_array_equal(a, b)
-
-
-def test_subsets_without_any_present_modality_answer_nothing(folder):
-    pack = Pack(folder / "val")
-    model = AnySeg(AnySegConfig(19, "b0-half", 16)).eval()
-    stack = torch.randn(3, 3, *GRID)
-    answers = {a.subset: a.logits for a in subset_logits(model, stack, np.array([True, False, False]), pack.modalities)}
-    assert answers["EL"] is None and (labels_from(None, GRID) == 255).all()
-    torch.testing.assert_close(answers["CEL"], answers["C"])
-
-
-def test_report_of_a_constant_answer(folder, monkeypatch):
-    """A network that always says class 2 scores the share of class 2, as counted by hand."""
-    pack = Pack(folder / "val")
-    model = AnySeg(AnySegConfig(19, "b0-half", 16))
-    torch.nn.init.zeros_(model.head.linear_pred.weight)
-    model.head.linear_pred.bias.data[2] = 5.0
-    result = evaluate(model, pack, Normaliser(pack.modalities, pack.normalisation), pack.prior, bar=False)
-    labels = np.asarray(pack.labels)
-    share = (labels == 2).sum() / (labels != 255).sum()
-    occurring = len(set(np.unique(labels)) - {255})
-    assert result["miou"]["EL"] == pytest.approx(100 * share / occurring)
-    assert result["miou_absent_as_zero"]["EL"] == pytest.approx(100 * share / 19)
-    assert set(result["by_condition"]) == {"all", "day", "night", "clear", "fog"}
-    assert result["prior_miou"] == pytest.approx(100.0)
-    assert "wall" in result["classes_without_labels"]
 
 
 def test_commands_end_to_end(folder, tmp_path, capsys):

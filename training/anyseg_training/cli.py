@@ -18,11 +18,13 @@ from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 from anyseg_ros.sensors.presets import DEFAULT, PRESETS, differences
 from anyseg_training.config import Recipe, load_recipe, save_recipe
 from anyseg_training.data import Normaliser, Pack, PackError, TrainingBatches
-from anyseg_training.evaluate import evaluate, markdown
+from anyseg_training.evaluate import evaluate
 from anyseg_training.fit import Trainer
 from anyseg_training.foreign import convert_release, load_backbone
 from anyseg_training.pack import make_pack
 from anyseg_training.pixel_baseline import pixel_baseline
+from anyseg_training.protocols import PROTOCOLS
+from anyseg_training.report import markdown
 from anyseg_training.state import read_average
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -81,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--pack", type=Path, required=True, help="packed split to score")
     score.add_argument("--train-pack", type=Path, required=True, help="packed training set, for the prior to beat")
     score.add_argument("--out", type=Path, required=True, help="writes OUT.json and OUT.md")
+    score.add_argument("--protocol", choices=sorted(PROTOCOLS), default="skip", help="what a missing sensor means")
     score.set_defaults(run=run_evaluate)
 
     pixels = commands.add_parser("pixel-baseline", help="what a pixel's own channels give away: logistic regression")
@@ -196,7 +199,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     pack = Pack(args.pack)
     model, meta = load_fitting(args.checkpoint, pack)
     normaliser = Normaliser(pack.modalities, meta.normalisation)
-    result = evaluate(model, pack, normaliser, np.asarray(Pack(args.train_pack).prior))
+    result = evaluate(model, pack, normaliser, np.asarray(Pack(args.train_pack).prior), args.protocol)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix(".json").write_text(json.dumps(result))
     args.out.with_suffix(".md").write_text(markdown(result))
@@ -216,6 +219,8 @@ def run_export(args: argparse.Namespace) -> None:
     """``anyseg-train export``."""
     model, meta = load_checkpoint(args.checkpoint)
     scores = json.loads(args.scores.read_text())
+    if scores["protocol"] != "skip":
+        raise ValueError(f"{args.scores} is of protocol {scores['protocol']}; a checkpoint carries those of 'skip'")
     miou = {name: round(value, 2) for name, value in scores["miou"].items()}
     save_checkpoint(args.out, model, CheckpointMeta(**(asdict(meta) | {"miou": miou})), half=True)
     print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB, mIoU {miou}")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores every subset of modalities from one encoder pass per modality (protocol "skip": absent means left out)."""
+"""Scores every subset of modalities in one pass: the streams never meet before the mean, so each is encoded once."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,42 +13,79 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from anyseg_ros.metrics import confusion, iou, miou
+from anyseg_ros.metrics import confusion
 from anyseg_ros.modality import Modality, all_subsets, subset_name
 from anyseg_ros.model.segmentor import AnySeg
 from anyseg_ros.types import UNLABELLED
 from anyseg_training.data import Normaliser, Pack, PackError
+from anyseg_training.protocols import PROTOCOLS, Protocol
+from anyseg_training.report import ALL, PRIOR, report
 
-ALL = "all"
+SKIP = PROTOCOLS["skip"]
+SEED = 0
 
 
 @dataclass(frozen=True)
 class SubsetLogits:
-    """What the network says with one subset; None where the sample has none of its modalities."""
+    """What the network says with one subset; None where it was fed nothing."""
 
     subset: str
     logits: Tensor | None
 
 
-def subset_logits(model: AnySeg, images: Tensor, present: np.ndarray, names: list[str]) -> list[SubsetLogits]:
-    """Logits [1,K,H/4,W/4] of every subset for one sample: M encoder passes, a mean and a head per subset.
+def subset_logits(
+    model: AnySeg,
+    images: Tensor,
+    present: np.ndarray,
+    names: list[str],
+    protocol: Protocol = SKIP,
+    generator: torch.Generator | None = None,
+) -> list[SubsetLogits]:
+    """Logits [1,K,H/4,W/4] of every subset for one sample: an encoder pass per image, a mean and a head per subset.
 
-    A subset that names a modality which the sample lacks is answered with the rest of it.
+    A modality that the sample lacks is, in every subset that names it, what the protocol makes of an absent one.
 
     Args:
         model: in evaluation mode.
-        images: [M,3,H,W], normalised.
+        images: [M,3,H,W], normalised; those that are not present are not read.
         present: bool [M].
         names: modality name of each image.
+        protocol: what absent means.
+        generator: of the protocol's randomness, if it has any.
     """
-    rows = {Modality(name): i for i, (name, there) in enumerate(zip(names, present, strict=True)) if there}
-    maps = model.features(images[None]) if rows else []
+    generator = generator or torch.Generator().manual_seed(SEED)
+    there, away = encoded(model, images, present, protocol, generator)
+    modalities = [Modality(name) for name in names]
     answers = []
-    for subset in all_subsets([Modality(name) for name in names]):
-        chosen = [rows[m] for m in subset if m in rows]
-        logits = model.decode([m[:, chosen].mean(1) for m in maps]) if chosen else None
-        answers.append(SubsetLogits(subset_name(subset), logits))
+    for subset in all_subsets(modalities):
+        streams = [there[i] if m in subset and i in there else away.get(i) for i, m in enumerate(modalities)]
+        used = [s for s in streams if s is not None]
+        answers.append(SubsetLogits(subset_name(subset), model.decode(mean_of(used)) if used else None))
     return answers
+
+
+def encoded(
+    model: AnySeg, images: Tensor, present: np.ndarray, protocol: Protocol, generator: torch.Generator
+) -> tuple[dict[int, list[Tensor]], dict[int, list[Tensor]]]:
+    """Maps [1,C_i,h_i,w_i] of each modality as it is there, and as it is when away; one call of the encoder."""
+    rows = np.flatnonzero(present).tolist()
+    whole = torch.where(torch.as_tensor(present)[:, None, None, None], images, torch.zeros_like(images))
+    there = (protocol.there(whole, generator) if protocol.there else whole)[rows]
+    away = protocol.away(whole, generator) if protocol.away else whole[:0]
+    if len(there) + len(away) == 0:
+        return {}, {}
+    maps = model.encoder(torch.cat([there, away]))
+
+    def stream(n: int) -> list[Tensor]:
+        return [m[n : n + 1] for m in maps]
+
+    gone = {i: stream(len(rows) + i % len(away)) for i in range(len(images))} if len(away) else {}
+    return {i: stream(n) for n, i in enumerate(rows)}, gone
+
+
+def mean_of(streams: Sequence[list[Tensor]]) -> list[Tensor]:
+    """The plain mean of streams, scale by scale."""
+    return [torch.stack(maps).mean(0) for maps in zip(*streams, strict=True)]
 
 
 def labels_from(logits: Tensor | None, grid: tuple[int, int]) -> np.ndarray:
@@ -59,7 +97,9 @@ def labels_from(logits: Tensor | None, grid: tuple[int, int]) -> np.ndarray:
 
 
 @torch.inference_mode()
-def evaluate(model: AnySeg, pack: Pack, normaliser: Normaliser, prior: np.ndarray, bar: bool = True) -> dict:
+def evaluate(
+    model: AnySeg, pack: Pack, normaliser: Normaliser, prior: np.ndarray, protocol: str = "skip", bar: bool = True
+) -> dict:
     """Score a model on a pack.
 
     Args:
@@ -67,6 +107,7 @@ def evaluate(model: AnySeg, pack: Pack, normaliser: Normaliser, prior: np.ndarra
         pack: the split to score.
         normaliser: of the checkpoint.
         prior: uint8 [H,W], each position's most frequent class in the training set: the answer to beat.
+        protocol: name in ``PROTOCOLS``: what a missing modality means.
         bar: show progress.
 
     Returns:
@@ -86,78 +127,13 @@ def evaluate(model: AnySeg, pack: Pack, normaliser: Normaliser, prior: np.ndarra
     for i in tqdm(range(len(pack)), unit="sample", disable=not bar, desc="evaluate"):
         images, labels = pack.raw(i)
         stack = torch.from_numpy(normaliser(images))
-        answers = {
-            a.subset: labels_from(a.logits, pack.grid)
-            for a in subset_logits(model, stack, pack.present[i], pack.modalities)
-        }
-        answers["prior"] = prior
+        generator = torch.Generator().manual_seed(SEED + i)
+        found = subset_logits(model, stack, pack.present[i], pack.modalities, PROTOCOLS[protocol], generator)
+        answers = {a.subset: labels_from(a.logits, pack.grid) for a in found}
+        answers[PRIOR] = prior
         sample = pack.samples[i]
         for subset, answer in answers.items():
             added = confusion(answer, labels, classes)
             for condition in (ALL, sample["time_of_day"], sample["weather"]):
                 counts[subset, condition] += added
-    return report(counts, pack)
-
-
-def report(counts: dict[tuple[str, str], np.ndarray], pack: Pack) -> dict:
-    """MIoU in percent per subset and condition, IoU per class, and the confusion itself.
-
-    Raises:
-        PackError: no pixel of the pack is labelled.
-    """
-    if counts["prior", ALL].sum() == 0:
-        raise PackError(f"{pack.root} has no labelled pixel; nothing can be scored")
-    subsets = [name for name, condition in counts if condition == ALL and name != "prior"]
-    conditions = list(dict.fromkeys(condition for _, condition in counts))
-    overall = {name: miou(counts[name, ALL]) for name in subsets}
-    present = counts["prior", ALL].sum(1) > 0
-    return {
-        "samples": len(pack),
-        "drives": len({s["drive"] for s in pack.samples}),
-        "split": pack.index["split"],
-        "protocol": "skip: an absent modality is left out of the mean; a pixel without an answer counts as wrong",
-        "classes": pack.index["classes"],
-        "classes_without_labels": [n for n, there in zip(pack.index["classes"], present, strict=True) if not there],
-        "miou": overall,
-        "miou_mean": float(np.mean(list(overall.values()))),
-        "miou_absent_as_zero": {name: miou(counts[name, ALL], absent_as_zero=True) for name in subsets},
-        "prior_miou": miou(counts["prior", ALL]),
-        "by_condition": {
-            condition: {name: miou(counts[name, condition]) for name in [*subsets, "prior"]} for condition in conditions
-        },
-        "iou_per_class": {
-            name: [None if np.isnan(v) else round(v, 2) for v in iou(counts[name, ALL])] for name in subsets
-        },
-        "confusion": {name: counts[name, ALL].tolist() for name in [*subsets, "prior"]},
-    }
-
-
-def markdown(result: dict) -> str:
-    """The report as tables: subsets by condition, and classes by subset."""
-    subsets = list(result["miou"])
-    head = [*subsets, "mean", "prior"]
-    lines = [
-        f"{result['samples']} samples of {result['drives']} drives, split {result['split']}. mIoU in percent over",
-        "the classes that occur; prior: every pixel position's most frequent class of the training set.",
-        "",
-    ]
-    lines += [row("condition", head), row("---", ["---:"] * len(head))]
-    for condition, scores in result["by_condition"].items():
-        values = [scores[name] for name in subsets]
-        lines.append(row(condition, [*map(fixed, values), fixed(float(np.mean(values))), fixed(scores["prior"])]))
-    zero = [result["miou_absent_as_zero"][name] for name in subsets]
-    lines.append(row("all, absent classes as 0", [*map(fixed, zero), fixed(float(np.mean(zero))), ""]))
-    lines += ["", row("IoU of class", subsets), row("---", ["---:"] * len(subsets))]
-    for k, name in enumerate(result["classes"]):
-        lines.append(row(name, [fixed(result["iou_per_class"][s][k]) for s in subsets]))
-    return "\n".join(lines) + "\n"
-
-
-def row(first: str, cells: list[str]) -> str:
-    """One line of a Markdown table."""
-    return f"| {first} | " + " | ".join(cells) + " |"
-
-
-def fixed(value: float | None) -> str:
-    """One decimal; a dash for None."""
-    return "-" if value is None else f"{value:.1f}"
+    return report(counts, pack, protocol)

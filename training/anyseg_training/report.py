@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Confusion counts -> a JSON-ready report and its tables in Markdown."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anyseg_ros.metrics import iou, miou
+from anyseg_training.data import Pack, PackError
+from anyseg_training.protocols import PROTOCOLS
+from anyseg_training.published import DATASETS
+
+ALL = "all"
+PRIOR = "prior"
+# Chances that a sensor fails, for which arXiv 2503.18445 gives expectations.
+FAILURE_CHANCES = (0.05, 0.1, 0.2)
+
+Counts = dict[tuple[str, str], np.ndarray]
+
+
+def report(counts: Counts, pack: Pack, protocol: str) -> dict:
+    """MIoU in percent per subset and condition, IoU per class, and the confusion itself.
+
+    Args:
+        counts: (subset or ``prior``, condition or ``all``) -> int64 [K,K+1] of ``confusion``.
+        pack: what was scored.
+        protocol: name in ``PROTOCOLS``.
+
+    Raises:
+        PackError: no pixel of the pack is labelled.
+    """
+    if counts[PRIOR, ALL].sum() == 0:
+        raise PackError(f"{pack.root} has no labelled pixel; nothing can be scored")
+    subsets = [name for name, condition in counts if condition == ALL and name != PRIOR]
+    conditions = list(dict.fromkeys(condition for _, condition in counts))
+    overall = {name: miou(counts[name, ALL]) for name in subsets}
+    absent_as_zero = {name: miou(counts[name, ALL], absent_as_zero=True) for name in subsets}
+    present = counts[PRIOR, ALL].sum(1) > 0
+    return {
+        "samples": len(pack),
+        "drives": len({s["drive"] for s in pack.samples}),
+        "split": pack.index["split"],
+        "protocol": protocol,
+        "protocol_text": f"{PROTOCOLS[protocol].text}; a pixel without an answer counts as wrong",
+        "grid": list(pack.grid),
+        "classes": pack.index["classes"],
+        "classes_without_labels": [n for n, there in zip(pack.index["classes"], present, strict=True) if not there],
+        "miou": overall,
+        "miou_mean": mean(overall),
+        "miou_absent_as_zero": absent_as_zero,
+        "miou_absent_as_zero_mean": mean(absent_as_zero),
+        "miou_damaged_mean": mean({name: v for name, v in overall.items() if name != subsets[-1]}),
+        "miou_expected": {str(p): expected(overall, p) for p in FAILURE_CHANCES},
+        "prior_miou": miou(counts[PRIOR, ALL]),
+        "by_condition": {
+            condition: {name: miou(counts[name, condition]) for name in [*subsets, PRIOR]} for condition in conditions
+        },
+        "iou_per_class": {
+            name: [None if np.isnan(v) else round(v, 2) for v in iou(counts[name, ALL])] for name in subsets
+        },
+        "confusion": {name: counts[name, ALL].tolist() for name in [*subsets, PRIOR]},
+    }
+
+
+def mean(scores: dict[str, float | None]) -> float | None:
+    """The mean of all subsets; None when one has none."""
+    values = [v for v in scores.values() if v is not None]
+    return float(np.mean(values)) if values and len(values) == len(scores) else None
+
+
+def expected(scores: dict[str, float | None], chance: float) -> float | None:
+    """What is to be expected when each sensor fails with this chance, independently, given that one is left."""
+    sensors = max(len(name) for name in scores)
+    total = weight = 0.0
+    for name, score in scores.items():
+        if score is None:
+            return None
+        share = chance ** (sensors - len(name)) * (1 - chance) ** len(name)
+        total, weight = total + share * score, weight + share
+    return total / weight
+
+
+def markdown(result: dict) -> str:
+    """The report as tables: subsets by condition, classes by subset, and the paper's form beside published rows."""
+    subsets = list(result["miou"])
+    lines = [
+        f"{result['samples']} samples of {result['drives']} drives, split {result['split']}, protocol "
+        f"`{result['protocol']}`: {result['protocol_text']}. mIoU in percent over",
+        "the classes that occur; prior: every pixel position's most frequent class of the training set.",
+        "",
+        row("condition", [*subsets, "mean", "prior"]),
+        row("---", ["---:"] * (len(subsets) + 2)),
+    ]
+    for condition, scores in result["by_condition"].items():
+        values = {name: scores[name] for name in subsets}
+        lines.append(row(condition, [*map(fixed, values.values()), fixed(mean(values)), fixed(scores["prior"])]))
+    zero = result["miou_absent_as_zero"]
+    lines.append(row("all, absent classes as 0", [*map(fixed, zero.values()), fixed(mean(zero)), ""]))
+    chances = ", ".join(f"{fixed(v)} at {float(p):.0%}" for p, v in result["miou_expected"].items())
+    lines += ["", f"Mean of the damaged subsets: {fixed(result['miou_damaged_mean'])}. Expected when each sensor fails"]
+    lines += [f"independently and one is left: {chances}.", ""]
+    lines += [row("IoU of class", subsets), row("---", ["---:"] * len(subsets))]
+    for k, name in enumerate(result["classes"]):
+        lines.append(row(name, [fixed(result["iou_per_class"][s][k]) for s in subsets]))
+    return "\n".join([*lines, *paper_table(result)]) + "\n"
+
+
+def paper_table(result: dict) -> list[str]:
+    """The paper's table with this model's row first; nothing for a protocol or modalities that nobody published."""
+    subsets = list(result["miou"])
+    if result["protocol"] != "skip" or subsets[-1] not in DATASETS:
+        return []
+    dataset, rows = DATASETS[subsets[-1]]
+    here = f"split {result['split']}, {result['grid'][0]} x {result['grid'][1]}"
+    zero = result["miou_absent_as_zero"]
+    lines = [
+        "",
+        f"In the form of the paper, absent classes counted as 0. Published rows are of {dataset} at 1024 x 1024: to",
+        "be compared with this model only if that is what was scored here. They say nothing about simulated drives.",
+        "",
+        row("method", ["data", *subsets, "mean"]),
+        row("---", ["---", *["---:"] * (len(subsets) + 1)]),
+        row("this model", [here, *(two(zero[s]) for s in subsets), two(mean(zero))]),
+    ]
+    lines += [
+        row(f"{m} (published)", [dataset, *map(two, (r[s] for s in [*subsets, "mean"]))]) for m, r in rows.items()
+    ]
+    return lines
+
+
+def row(first: str, cells: list[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {first} | " + " | ".join(cells) + " |"
+
+
+def fixed(value: float | None) -> str:
+    """One decimal; a dash for None."""
+    return "-" if value is None else f"{value:.1f}"
+
+
+def two(value: float | None) -> str:
+    """Two decimals, as published; a dash for None."""
+    return "-" if value is None else f"{value:.2f}"
