@@ -81,6 +81,8 @@ class Encoder:
     def _lidar(self, sensor: Sensor, points: Any) -> Encoded:
         if not isinstance(points, Points):
             raise _rejected(sensor, f"is {_describe(points)}, expected Points")
+        if points.xyz.ndim != 2 or points.xyz.shape[1] != 3:  # the kernels do not look where an array ends
+            raise _rejected(sensor, f"has points of shape {list(points.xyz.shape)}, expected [N,3]")
         if len(points.intensity) != len(points.xyz):
             raise _rejected(sensor, f"has {len(points.xyz)} points but {len(points.intensity)} intensities")
         return self._cloud(sensor, points.xyz, points.intensity)
@@ -102,6 +104,9 @@ class Encoder:
     def _event(self, sensor: Sensor, events: Any, reference_ns: int) -> Encoded:
         if not isinstance(events, Events):
             raise _rejected(sensor, f"is {_describe(events)}, expected Events")
+        lengths = [len(column) for column in (events.x, events.y, events.t_ns, events.p)]
+        if len(set(lengths)) > 1:
+            raise _rejected(sensor, f"has columns x, y, t, p of {lengths} entries, expected equal numbers")
         if events.width or events.height:  # 0 x 0: the message does not say
             _check_size(sensor, events.width, events.height)
         drawn = self._images.events(sensor, events, reference_ns + sensor.offset_ns)

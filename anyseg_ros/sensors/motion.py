@@ -40,8 +40,10 @@ def compensate(
         N points in the same order, where the sensor would see them at the reference time; without times.
 
     Raises:
-        ValueError: not every point has a time, though some have.
+        ValueError: the points are not [N,3], or not every point has a time, though some have.
     """
+    if points.xyz.ndim != 2 or points.xyz.shape[1] != 3:  # the kernel does not look where an array ends
+        raise ValueError(f"a cloud has points of shape {list(points.xyz.shape)}, expected [N,3]")
     if points.t_ns is not None and len(points.t_ns) != len(points.xyz):
         raise ValueError(f"a cloud has {len(points.xyz)} points but {len(points.t_ns)} times, expected one for each")
     linear, angular = twist_of_sensor(twist, base_from_sensor)

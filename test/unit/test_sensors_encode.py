@@ -146,6 +146,13 @@ BEHIND = Points(np.full((500, 3), -5, np.float32), np.zeros(500, np.float32))
         ("lidar", BEHIND, Absence.BLIND, "0 of 500 points"),
         ("lidar", BLACK, Absence.REJECTED, "expected Points"),
         ("lidar", Points(np.zeros((9, 3), np.float32), np.zeros(8, np.float32)), Absence.REJECTED, "9 points but 8"),
+        ("lidar", Points(np.zeros((9, 2), np.float32), np.zeros(9, np.float32)), Absence.REJECTED, r"shape \[9, 2\]"),
+        (
+            "event",
+            replace(some_events(np.full(900, NOW_NS)), x=np.zeros(9, np.uint16)),
+            Absence.REJECTED,
+            r"\[9, 900, 900, 900\] entries",
+        ),
         ("event", some_events(np.empty(0, np.int64)), Absence.EMPTY, "no event in view in the 30 ms window"),
         ("event", some_events(NOW_NS - np.array([90_000_000])), Absence.EMPTY, "no event"),
         ("event", some_events(np.array([NOW_NS]), 640, 480), Absence.REJECTED, "640 x 480"),

@@ -138,6 +138,12 @@ def test_times_for_only_some_of_the_points_are_refused():
         compensate(cloud([[1, 2, 3], [4, 5, 6]], [0]), 0, MS, twist((1, 0, 0), (0, 0, 1)), np.eye(4))
 
 
+def test_points_of_another_shape_are_refused():
+    flat = Points(np.zeros((4, 2), np.float32), np.zeros(4, np.float32))
+    with pytest.raises(ValueError, match=r"shape \[4, 2\], expected \[N,3\]"):
+        compensate(flat, 0, MS, twist((1, 0, 0), (0, 0, 1)), np.eye(4))
+
+
 def test_the_twist_of_a_mounted_frame_becomes_the_vehicles():
     vehicle = twist((8, 0.5, -0.2), (0.1, -0.2, 0.7))
     mounted = pose_matrix((-1.5, 0.4, 0.8), (3, -8, 170))
