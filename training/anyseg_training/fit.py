@@ -112,6 +112,7 @@ class Trainer:
         path = folder / "state.safetensors"
         if path.exists():
             load_state(path, self.state, self.recipe)
+        forget_after(folder / "log.jsonl", self.state.step)
         start = last_save = time.monotonic()
         with (
             interrupts() as asked_to_stop,
@@ -144,6 +145,21 @@ class Trainer:
                 if step + 1 < self.recipe.steps:
                     ahead = pool.submit(self.batches, step + 1)
                 yield batch
+
+
+def forget_after(log: Path, step: int) -> None:
+    """Drop what a killed run logged of steps that will be done again, and a line that it left torn."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text().splitlines():
+        try:
+            done = json.loads(line)["step"] <= step
+        except ValueError:
+            done = False
+        if done:
+            kept.append(line + "\n")
+    log.write_text("".join(kept))
 
 
 @contextmanager
