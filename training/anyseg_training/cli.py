@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``anyseg-train``: pack, teacher, student, evaluate, export, convert."""
+"""``anyseg-train``: pack, teacher, student, evaluate, figures, export, convert."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ import anyseg_ros
 from anyseg_ros.model.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 from anyseg_ros.sensors.presets import DEFAULT, PRESETS, differences
+from anyseg_training.check import check_split
 from anyseg_training.config import Recipe, load_recipe, save_recipe
 from anyseg_training.data import Normaliser, Pack, PackError, TrainingBatches
 from anyseg_training.evaluate import evaluate
+from anyseg_training.figures import draw_figures
 from anyseg_training.fit import Trainer
 from anyseg_training.foreign import convert_release, load_backbone
+from anyseg_training.muses import DatasetError
 from anyseg_training.pack import make_pack
 from anyseg_training.pixel_baseline import pixel_baseline
 from anyseg_training.protocols import PROTOCOLS
@@ -52,7 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     pack.add_argument("--data", type=Path, required=True, help="dataset folder")
     pack.add_argument("--split", default="train")
     pack.add_argument("--grid", type=grid_from, default=(160, 288), metavar="HxW", help="network grid (160x288)")
-    pack.add_argument("--out", type=Path, required=True, help="folder of the pack; resumed when unfinished")
+    target = pack.add_mutually_exclusive_group(required=True)
+    target.add_argument("--out", type=Path, help="folder of the pack; resumed when unfinished")
+    target.add_argument("--check", action="store_true", help="pack nothing; read all files, list missing and broken")
     pack.add_argument("--workers", type=int, default=2)
     pack.add_argument("--encoding", choices=sorted(PRESETS), default=DEFAULT.name, help="see docs/encodings.md")
     pack.add_argument(
@@ -98,6 +103,11 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True)
     export.set_defaults(run=run_export)
 
+    figures = commands.add_parser("figures", help="bars over subsets and class maps of what 'evaluate' wrote")
+    figures.add_argument("--scores", type=Path, nargs="+", required=True, help="JSON files of one protocol and split")
+    figures.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
+    figures.set_defaults(run=run_figures)
+
     convert = commands.add_parser("convert", help="the AnySeg release's checkpoint for MUSES, under our names")
     convert.add_argument("--weights", type=Path, required=True, help=".safetensors, .pth or .bin; never unpickled")
     convert.add_argument("--grid", type=grid_from, default=(1024, 1024), metavar="HxW", help="grid to run it at")
@@ -108,6 +118,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_pack(args: argparse.Namespace) -> None:
     """``anyseg-train pack``."""
+    if args.check:
+        findings = check_split(args.data, args.split)
+        print(findings.text())
+        if findings.fatal:
+            raise DatasetError(f"{len(findings.fatal)} files of {args.data} are missing or unusable; listed above")
+        return
     counts = make_pack(
         args.data, args.split, args.grid, args.out, args.workers,
         encoding=PRESETS[args.encoding], void_as_road=args.void_as_road,
@@ -224,6 +240,12 @@ def run_export(args: argparse.Namespace) -> None:
     miou = {name: round(value, 2) for name, value in scores["miou"].items()}
     save_checkpoint(args.out, model, CheckpointMeta(**(asdict(meta) | {"miou": miou})), half=True)
     print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB, mIoU {miou}")
+
+
+def run_figures(args: argparse.Namespace) -> None:
+    """``anyseg-train figures``."""
+    for path in draw_figures(args.scores, args.out):
+        print(path)
 
 
 def run_convert(args: argparse.Namespace) -> None:
