@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOMS = ("lidar", "events", "sensor_stage", "network", "synchroniser")
+ROOMS = ("lidar", "events", "sensor_stage", "engine", "synchroniser")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -73,6 +73,7 @@ class Case:
         ours: does the work our way and returns the result.
         rivals: what it is compared with.
         skipped: rivals that are not here, with the reason.
+        rounds: no more than these, where a rival takes very long; 0: as set.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Case:
     ours: Callable[[], Any]
     rivals: tuple[Rival, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+    rounds: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
     results = [run() for run in runs]  # compiles and warms up, too
     agreements = [rival.agreement(results[0], result) for rival, result in zip(case.rivals, results[1:], strict=True)]
     del results
+    if case.rounds:
+        settings = replace(settings, repeats=min(case.rounds, settings.repeats))
     samples = take_turns(runs, settings, case.name)
     rivals = [
         {"name": rival.name, "note": rival.note, **asdict(agreement), **times(theirs, case.amount)}

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import events, lidar, network, sensor_stage, synchroniser
+from benchmarks import engine, events, lidar, sensor_stage, synchroniser
 from benchmarks.cases import Settings, measure
 from benchmarks.machine import describe, load_average
 from benchmarks.report import markdown
@@ -20,10 +20,10 @@ ROOMS = {
     "lidar": lidar.cases,
     "events": events.cases,
     "sensor_stage": sensor_stage.cases,
-    "network": network.cases,
+    "engine": engine.cases,
     "synchroniser": synchroniser.cases,
 }
-TABLES = {"synchroniser": synchroniser.tables}
+TABLES = {"engine": engine.tables, "synchroniser": synchroniser.tables}
 FORMAT = 1
 
 

@@ -21,10 +21,11 @@ from benchmarks import suite, synchroniser
 from benchmarks.cases import Agreement, Case, Rival, Settings, measure, take_turns
 from benchmarks.compare import same_images, same_logits
 from benchmarks.drive import MS, make_drive
+from benchmarks.engine import random_model
 from benchmarks.evt3_numpy import NumpyEvt3Decoder
 from benchmarks.evt3_plain import decode_stream
 from benchmarks.machine import busy, describe
-from benchmarks.network import PrintedHead, random_model
+from benchmarks.published import PublishedHead
 from benchmarks.stage_messages import frame_messages
 
 QUICK = Settings(quick=True, repeats=3, sample_s=0.0)
@@ -140,7 +141,7 @@ def test_the_printed_head_is_the_same_function():
     model = random_model(32)
     maps = [torch.randn(1, c, 16 // s, 24 // s) for c, s in ((32, 1), (64, 2), (160, 4), (256, 8))]
     with torch.inference_mode():
-        assert torch.allclose(PrintedHead(model.head).eval()(maps), model.head(maps), atol=1e-4)
+        assert torch.allclose(PublishedHead(model.head).eval()(maps), model.head(maps), atol=1e-4)
 
 
 def test_a_drive_arrives_in_order_and_the_cut_is_silent():

@@ -35,8 +35,11 @@ PLAIN = PublishedAnySeg(MODEL)
 
 
 @given(
-    h=st.integers(8, 30), w=st.integers(8, 30), streams=st.integers(1, 3), block=st.sampled_from([1, 3000, 20_000, 1 << 30])
-)  # fmt: skip
+    h=st.integers(8, 30),
+    w=st.integers(8, 30),
+    streams=st.integers(1, 3),
+    block=st.sampled_from([1, 3000, 20_000, 1 << 30]),
+)
 @settings(max_examples=40, deadline=None)
 def test_blocks_of_any_size_give_the_plain_logits(h, w, streams, block):
     images = torch.randn(streams, 3, 4 * h, 4 * w, generator=torch.Generator().manual_seed(h * w))
