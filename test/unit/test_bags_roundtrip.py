@@ -116,7 +116,7 @@ def test_uncalibrated_camera_info_is_not_used(tmp_path):
         kept, notes = calibrated(rig, reader)
     assert np.array_equal(kept.sensor("camera").model.K, rig.sensor("camera").model.K)
     assert any("is not used" in note and note.startswith("camera") for note in notes)
-    assert any(note.startswith("lidar: the bag has no topic") for note in notes)
+    assert any(note.startswith("lidar: the recording has nothing") for note in notes)
 
 
 def test_chain_of_frames():
