@@ -3,19 +3,21 @@
 
 At full size a stage's hidden maps are a hundred times larger than a core's cache, and most of the time goes into
 fetching them from memory and into asking the system for new pages. Every step of a block but the keys and values
-is local to a few rows. So a block of rows goes through all steps before the next is touched, written back in place.
-The results are those of ``MiT.forward`` up to the order of sums.
+is local to a few rows. So a block of rows goes through all steps before the next is touched, written back in place;
+each thread has bands of rows of its own. The results are those of ``MiT.forward`` up to the order of sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anyseg_ros.engine.crew import Crew
 from anyseg_ros.model.mit import (
     MLP_RATIO,
     Attention,
@@ -30,15 +32,16 @@ from anyseg_ros.model.mit import (
 )
 
 BLOCK_BYTES = 2 << 20
-"""Hidden activations of one block: about what the second-level caches of two cores hold."""
+"""Hidden activations of one block: about what a core's part of the caches holds."""
 
 
-def encode(encoder: MiT, images: Tensor) -> list[Tensor]:
+def encode(encoder: MiT, images: Tensor, crew: Crew) -> list[Tensor]:
     """Encode the streams of one frame and average them.
 
     Args:
         encoder: its weights.
         images: float32 [M,3,H,W].
+        crew: the threads.
 
     Returns:
         The means over the M streams at the four scales, each [h_i,w_i,C_i].
@@ -51,7 +54,7 @@ def encode(encoder: MiT, images: Tensor) -> list[Tensor]:
     for embed, blocks, norm in zip(encoder.patch_embed, encoder.block, encoder.norm, strict=True):
         tokens, size = embed_each(cast(PatchEmbed, embed), x)
         for block in cast(Sequence[Block], blocks):
-            tokens = run_block(block, tokens, size)
+            run_block(block, tokens, size, crew)
         tokens = norm(tokens)
         x = tokens_to_map(tokens, size)
         fused.append(tokens.mean(0).unflatten(0, size) if len(tokens) > 1 else tokens[0].unflatten(0, size))
@@ -70,76 +73,117 @@ def embed_each(embed: PatchEmbed, images: Tensor) -> tuple[Tensor, tuple[int, in
     return tokens, size
 
 
-def run_block(block: Block, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-    """Tokens [S,N,C] through one transformer block; large maps in place, image by image and in blocks of rows."""
-    row_bytes = size[1] * tokens.shape[2] * MLP_RATIO * tokens.element_size()
-    rows = max(1, BLOCK_BYTES // row_bytes)
-    if rows >= size[0] * len(tokens):
-        return block(tokens, size)
-    for image in tokens:
-        attend_in_blocks(block, image, size, rows)
-        feed_forward_in_blocks(block, image, size, rows)
-    return tokens
+def run_block(block: Block, tokens: Tensor, size: tuple[int, int], crew: Crew) -> None:
+    """Tokens [S,N,C] through one transformer block, in place."""
+    rows = max(1, BLOCK_BYTES // (size[1] * tokens.shape[2] * MLP_RATIO * tokens.element_size()))
+    bands = crew.bands(size[0])
+    sources = crew.run(
+        partial(reduce_in_blocks, block, image, size, rows, band)
+        for image in tokens
+        for band in crew.bands(*reducible(block.attn, size[0]))
+    )
+    parts = len(sources) // len(tokens)
+    heard = [keys_and_values(block.attn, sources[i : i + parts]) for i in range(0, len(sources), parts)]
+    crew.run(
+        partial(attend_in_blocks, block, image, size, rows, band, *pair)
+        for image, pair in zip(tokens, heard, strict=True)
+        for band in bands
+    )
+    # In place: the rows beside a band are kept as they are before any band is changed.
+    beside = [(band, *rows_beside(image, size, band)) for image in tokens for band in bands]
+    images = [image for image in tokens for _ in bands]
+    crew.run(
+        partial(feed_forward_in_blocks, block, image, size, rows, *around)
+        for image, around in zip(images, beside, strict=True)
+    )
 
 
-def attend_in_blocks(block: Block, tokens: Tensor, size: tuple[int, int], rows: int) -> None:
-    """Adds the attention of one image to its tokens [N,C]; keys and values first, then queries in blocks of rows."""
-    attention = block.attn
-    keys, values = keys_and_values(block, tokens, size, rows)
-    step = rows * size[1]
-    for start in range(0, len(tokens), step):
-        part = tokens[start : start + step]
+def reducible(attention: Attention, height: int) -> tuple[int, int]:
+    """The rows that are reduced to keys and values, and the height of a patch; a rest below the last patch is not."""
+    patch = attention.sr.stride[0] if attention.reduced else 1
+    return height - height % patch, patch
+
+
+def reduce_in_blocks(block: Block, tokens: Tensor, size: tuple[int, int], rows: int, band: tuple[int, int]) -> Tensor:
+    """A band of one image's tokens [N,C] -> what its keys and values are made of [N',C]; patches do not overlap."""
+    attention, width = block.attn, size[1]
+    if not attention.reduced:
+        return block.norm1(tokens[band[0] * width : band[1] * width])
+    patch = attention.sr.stride[0]
+    step = max(1, rows // patch) * patch
+    parts = []
+    for first in range(*band, step):
+        last = min(first + step, band[1])
+        normed = block.norm1(tokens[first * width : last * width])
+        parts.append(map_to_tokens(attention.sr(tokens_to_map(normed[None], (last - first, width))))[0])
+    return attention.norm(torch.cat(parts))
+
+
+def keys_and_values(attention: Attention, sources: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The bands of one image, each [n,C] -> keys and values, [1,heads,N',C/heads] each."""
+    k, v = attention.kv(torch.cat(list(sources))).unflatten(1, (2, attention.heads, -1)).permute(1, 2, 0, 3)
+    return k[None].contiguous(), v[None].contiguous()
+
+
+def attend_in_blocks(
+    block: Block, tokens: Tensor, size: tuple[int, int], rows: int, band: tuple[int, int], keys: Tensor, values: Tensor
+) -> None:
+    """Adds the attention of a band of one image to its tokens [N,C], queries in blocks of rows."""
+    attention, width = block.attn, size[1]
+    for first in range(*band, rows):
+        part = tokens[first * width : min(first + rows, band[1]) * width]
         q = attention.q(block.norm1(part)).unflatten(1, (attention.heads, -1)).transpose(0, 1)[None]
         mixed = attend(q, keys, values)[0].transpose(0, 1).flatten(1)
         part.addmm_(mixed, attention.proj.weight.T).add_(attention.proj.bias)
 
 
-def keys_and_values(block: Block, tokens: Tensor, size: tuple[int, int], rows: int) -> tuple[Tensor, Tensor]:
-    """Tokens [N,C] of one image -> keys and values, [1,heads,N',C/heads] each."""
-    attention = block.attn
-    if attention.reduced:
-        reduced = reduce_in_blocks(attention, block, tokens, size, rows)
-        source = attention.norm(reduced)
-    else:
-        source = block.norm1(tokens)
-    k, v = attention.kv(source).unflatten(1, (2, attention.heads, -1)).permute(1, 2, 0, 3)
-    return k[None].contiguous(), v[None].contiguous()
+def rows_beside(tokens: Tensor, size: tuple[int, int], band: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
+    """Copies of the token rows [w,C] above and below a band; None at the border of the image."""
+    (height, width), (first, last) = size, band
+    above = tokens[(first - 1) * width : first * width].clone() if first > 0 else None
+    below = tokens[last * width : (last + 1) * width].clone() if last < height else None
+    return above, below
 
 
-def reduce_in_blocks(attention: Attention, block: Block, tokens: Tensor, size: tuple[int, int], rows: int) -> Tensor:
-    """The spatially reduced map of one image [N,C] -> [N',C]; blocks of whole patches, which do not overlap."""
-    patch, (height, width) = attention.sr.stride[0], size
-    step = max(1, rows // patch) * patch
-    parts = []
-    for first in range(0, height - height % patch, step):
-        last = min(first + step, height - height % patch)
-        normed = block.norm1(tokens[first * width : last * width])
-        parts.append(map_to_tokens(attention.sr(tokens_to_map(normed[None], (last - first, width))))[0])
-    return torch.cat(parts)
-
-
-def feed_forward_in_blocks(block: Block, tokens: Tensor, size: tuple[int, int], rows: int) -> None:
-    """Adds the Mix-FFN of one image to its tokens [N,C].
+def feed_forward_in_blocks(
+    block: Block,
+    tokens: Tensor,
+    size: tuple[int, int],
+    rows: int,
+    band: tuple[int, int],
+    above: Tensor | None,
+    below: Tensor | None,
+) -> None:
+    """Adds the Mix-FFN of a band of one image to its tokens [N,C].
 
     The 3x3 convolution reads a row above and a row below. Hidden rows are made once, in order; the convolution lags
-    one row behind, and the last two hidden rows of a block are kept for the next. Above the first row and below the
-    last stand rows of zeros.
+    one row behind, and the last two hidden rows of a block are kept for the next.
     """
     ffn: MixFFN = block.mlp
-    height, width = size
-    hidden = tokens.new_zeros(rows + 2, width, ffn.fc1.out_features)
-    for first in range(0, height + 1, rows):
-        last = min(first + rows, height + 1)
-        real = min(last, height) - first
+    width = size[1]
+    hidden = tokens.new_empty(rows + 2, width, ffn.fc1.out_features)
+    expand(block, above, hidden[1])
+    for first in range(band[0], band[1] + 1, rows):
+        last = min(first + rows, band[1] + 1)
         fresh = hidden[2 : 2 + last - first]
-        fresh[real:].zero_()
-        normed = block.norm2(tokens[first * width : (first + real) * width])
-        torch.addmm(ffn.fc1.bias, normed, ffn.fc1.weight.T, out=fresh[:real].flatten(0, 1))
-        begin = max(first - 1, 0)
-        window = hidden[begin - first + 1 : last - first + 2]
+        inside = min(last, band[1]) - first
+        expand(block, tokens[first * width : (first + inside) * width], fresh[:inside].flatten(0, 1))
+        if inside < len(fresh):
+            expand(block, below, fresh[inside])
+        begin = max(first - 1, band[0])
         if last - 1 > begin:
+            window = hidden[begin - first + 1 : last - first + 2]
             add_convolved(ffn, tokens[begin * width : (last - 1) * width], window)
         hidden[:2] = hidden[last - first : last - first + 2].clone()
+
+
+def expand(block: Block, tokens: Tensor | None, hidden: Tensor) -> None:
+    """Fills hidden activations [n,4C] from tokens [n,C]; zeros stand beyond the border of the image."""
+    if tokens is None:
+        hidden.zero_()
+    elif len(tokens):
+        fc1 = block.mlp.fc1
+        torch.addmm(fc1.bias, block.norm2(tokens), fc1.weight.T, out=hidden)
 
 
 def add_convolved(ffn: MixFFN, tokens: Tensor, window: Tensor) -> None:

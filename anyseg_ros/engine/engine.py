@@ -109,9 +109,7 @@ class Engine:
         """The stack on the engine's device, after a look at its shape."""
         images = torch.as_tensor(stack, dtype=torch.float32)
         if images.dim() != 4 or images.shape[1] != 3 or images.shape[0] == 0:
-            raise ValueError(
-                f"a stack of shape {tuple(images.shape)} was given; expected [M,3,H,W] with M at least 1"
-            )
+            raise ValueError(f"a stack of shape {tuple(images.shape)} was given; expected [M,3,H,W] with M at least 1")
         return images.to(self.device)
 
     @torch.inference_mode()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from anyseg_ros.engine import blocked_encoder, cpu_network
 from anyseg_ros.engine.cpu_network import CpuNetwork
+from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.row_kernels import add_upsampled, label_rows
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
@@ -38,16 +39,17 @@ PLAIN = PublishedAnySeg(MODEL)
     h=st.integers(8, 30),
     w=st.integers(8, 30),
     streams=st.integers(1, 3),
-    block=st.sampled_from([1, 3000, 20_000, 1 << 30]),
+    block=st.sampled_from([1, 3000, 20_000, 1 << 21]),
+    threads=st.sampled_from([1, 2, 3]),
 )
-@settings(max_examples=40, deadline=None)
-def test_blocks_of_any_size_give_the_plain_logits(h, w, streams, block):
+@settings(max_examples=60, deadline=None)
+def test_blocks_of_any_size_give_the_plain_logits(h, w, streams, block, threads):
     images = torch.randn(streams, 3, 4 * h, 4 * w, generator=torch.Generator().manual_seed(h * w))
     before = blocked_encoder.BLOCK_BYTES, cpu_network.HEAD_BLOCK_BYTES
     blocked_encoder.BLOCK_BYTES = cpu_network.HEAD_BLOCK_BYTES = block
     try:
         with torch.inference_mode():
-            found = CpuNetwork(MODEL.encoder, FoldedHead(MODEL.head)).logits(images).numpy()
+            found = network(threads).logits(images).numpy()
     finally:
         blocked_encoder.BLOCK_BYTES, cpu_network.HEAD_BLOCK_BYTES = before
     np.testing.assert_allclose(found, PLAIN.logits(images.numpy()), atol=1e-4, rtol=0)
@@ -106,9 +108,29 @@ def test_scores_that_are_no_numbers_cannot_hurt(score):
     assert labels.max() < 3
 
 
-def test_threads_share_the_rows(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    network, done = CpuNetwork(MODEL.encoder, FoldedHead(MODEL.head)), []
-    network._in_bands(10, lambda first, last: done.extend(range(first, last)))
-    network._in_bands(1, lambda first, last: done.extend(range(first, last)))
-    assert sorted(done) == [0, *range(10)]
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_crew_does_every_piece_once_and_leaves_torch_as_it_was(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        crew = Crew()
+        assert crew.run([torch.get_num_threads] * 5) == [1] * 5 and torch.get_num_threads() == threads
+        assert all(crew.run([torch.is_inference_mode_enabled] * 3)) or threads == 1
+        for rows, multiple in ((10, 1), (1, 1), (24, 8), (8, 8)):
+            bands = crew.bands(rows, multiple)
+            assert [row for band in bands for row in range(*band)] == list(range(rows)) and len(bands) <= threads
+            assert all(first % multiple == 0 for first, _ in bands)
+        with pytest.raises(ZeroDivisionError):
+            crew.run([lambda: 1 // 0])
+    finally:
+        torch.set_num_threads(before)
+
+
+def network(threads: int) -> CpuNetwork:
+    """The CPU path with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return CpuNetwork(MODEL.encoder, FoldedHead(MODEL.head))
+    finally:
+        torch.set_num_threads(before)
