@@ -35,21 +35,30 @@ def lens_parameters(distortion: str, coefficients: tuple[float, ...]) -> tuple[i
     if distortion == "equidistant":
         slope = [1.0, *(factor * k for factor, k in zip((3, 5, 7, 9), padded[:4], strict=True))]
         return EQUIDISTANT, padded, min(math.sqrt(_first_positive_root(slope)), math.pi / 2)
-    k1, k2, _, _, k3, k4, k5, k6 = padded
-    top = np.polynomial.Polynomial([1.0, k1, k2, k3])
-    bottom = np.polynomial.Polynomial([1.0, k4, k5, k6])
-    squared = np.polynomial.Polynomial([0.0, 1.0])
-    growth = top * bottom + 2 * squared * (top.deriv() * bottom - top * bottom.deriv())
-    pole = _first_positive_root(bottom.coef) * (1 - 1e-9)  # just before it, where the factor is still positive
-    limit = min(_first_positive_root(growth.coef), pole)
-    return BROWN, padded, math.sqrt(limit)
+    return BROWN, padded, _brown_limit(padded)
+
+
+def _brown_limit(coefficients: np.ndarray) -> float:
+    """The radius in the z=1 plane up to which Brown's model grows in every direction.
+
+    Along a ray the radial part grows by growth(r) / bottom(r)², and the tangential part, whose derivative is at most
+    6 |(p1, p2)| r, takes away from it: both together must stay positive, or far points fold into the image.
+    """
+    k1, k2, p1, p2, k3, k4, k5, k6 = coefficients
+    radius = np.polynomial.Polynomial([0.0, 1.0])
+    top = np.polynomial.Polynomial([1.0, 0.0, k1, 0.0, k2, 0.0, k3])
+    bottom = np.polynomial.Polynomial([1.0, 0.0, k4, 0.0, k5, 0.0, k6])
+    growth = top * bottom + radius * (top.deriv() * bottom - top * bottom.deriv())
+    growth -= 6 * math.hypot(p1, p2) * radius * bottom * bottom
+    pole = _first_positive_root(bottom.coef[::2])  # in r²
+    return min(_first_positive_root(growth.coef), math.sqrt(pole * (1 - 1e-9)))  # just before it the factor is positive
 
 
 def _first_positive_root(ascending) -> float:
-    """The smallest positive real root of a polynomial in r² that begins with 1 (from the constant up), or infinity.
+    """The smallest positive real root of a polynomial that begins with 1 (from the constant up), or infinity.
 
-    Solved for t = 1/r²: that polynomial is monic, so that its largest root, which is the one wanted, is accurate
-    however small the higher coefficients are. Solved for r², a coefficient of 1e-17 spoils all roots.
+    Solved for the inverse of its variable: that polynomial is monic, so that its largest root, which is the one
+    wanted, is accurate however small the higher coefficients are. Solved directly, one of 1e-17 spoils all roots.
     """
     roots = np.roots(np.asarray(ascending, dtype=np.float64))
     real = roots.real[(np.abs(roots.imag) <= 1e-9 * (1 + np.abs(roots.real))) & (roots.real > 0)]
