@@ -59,12 +59,21 @@ class MLPHead(nn.Module):
         bias = torch.stack([part @ linear.bias for part, linear in zip(slices, linears, strict=True)]).sum(0)
         return weights, bias
 
+    def mix(self, maps: Sequence[Tensor]) -> Tensor:
+        """All before the ReLU: maps [B,C_i,h_i,w_i], finest first -> [B,E,h_1,w_1].
+
+        In evaluation mode it is affine with one offset for every input, so the mix of a mean is the mean of the mixes.
+        """
+        weights, bias = self.commuted()
+        return self.linear_fuse.bn(project_and_add(maps, weights, bias))
+
+    def classify(self, mixed: Tensor) -> Tensor:
+        """All from the ReLU on: [B,E,h,w], which is overwritten -> logits [B,K,h,w]."""
+        return self.linear_pred(self.dropout(F.relu(mixed, inplace=True)))
+
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps [B,C_i,h_i,w_i], finest first -> logits [B,K,h_1,w_1]."""
-        weights, bias = self.commuted()
-        x = project_and_add(maps, weights, bias)
-        x = F.relu(self.linear_fuse.bn(x))
-        return self.linear_pred(self.dropout(x))
+        return self.classify(self.mix(maps))
 
 
 def project_and_add(maps: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor) -> Tensor:

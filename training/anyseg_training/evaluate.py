@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores every subset of modalities in one pass: the streams never meet before the mean, so each is encoded once."""
+"""Scores every subset of modalities in one pass.
+
+The streams never meet before the mean, so each is encoded once; and the head is affine up to its ReLU, so each is
+projected, upsampled and normalised once too. What is left for a subset is a mean, the ReLU and the last convolution.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ def subset_logits(
     protocol: Protocol = SKIP,
     generator: torch.Generator | None = None,
 ) -> list[SubsetLogits]:
-    """Logits [1,K,H/4,W/4] of every subset for one sample: an encoder pass per image, a mean and a head per subset.
+    """Logits [1,K,H/4,W/4] of every subset for one sample: an encoder pass per image, and a mean per subset.
 
     A modality that the sample lacks is, in every subset that names it, what the protocol makes of an absent one.
 
@@ -56,36 +60,36 @@ def subset_logits(
     generator = generator or torch.Generator().manual_seed(SEED)
     there, away = encoded(model, images, present, protocol, generator)
     modalities = [Modality(name) for name in names]
+    space = torch.empty_like(next(iter([*there.values(), *away.values()]), torch.empty(0)))
     answers = []
     for subset in all_subsets(modalities):
         streams = [there[i] if m in subset and i in there else away.get(i) for i, m in enumerate(modalities)]
         used = [s for s in streams if s is not None]
-        answers.append(SubsetLogits(subset_name(subset), model.decode(mean_of(used)) if used else None))
+        answers.append(SubsetLogits(subset_name(subset), model.head.classify(mean_of(used, space)) if used else None))
     return answers
 
 
 def encoded(
     model: AnySeg, images: Tensor, present: np.ndarray, protocol: Protocol, generator: torch.Generator
-) -> tuple[dict[int, list[Tensor]], dict[int, list[Tensor]]]:
-    """Maps [1,C_i,h_i,w_i] of each modality as it is there, and as it is when away; one call of the encoder."""
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Mixed features [1,E,h,w] of each modality as it is there, and as it is when away; one call of the encoder."""
     rows = np.flatnonzero(present).tolist()
     whole = torch.where(torch.as_tensor(present)[:, None, None, None], images, torch.zeros_like(images))
     there = (protocol.there(whole, generator) if protocol.there else whole)[rows]
     away = protocol.away(whole, generator) if protocol.away else whole[:0]
     if len(there) + len(away) == 0:
         return {}, {}
-    maps = model.encoder(torch.cat([there, away]))
-
-    def stream(n: int) -> list[Tensor]:
-        return [m[n : n + 1] for m in maps]
-
-    gone = {i: stream(len(rows) + i % len(away)) for i in range(len(images))} if len(away) else {}
-    return {i: stream(n) for n, i in enumerate(rows)}, gone
+    streams = model.head.mix(model.encoder(torch.cat([there, away]))).split(1)
+    gone = {i: streams[len(rows) + i % len(away)] for i in range(len(images))} if len(away) else {}
+    return {i: streams[n] for n, i in enumerate(rows)}, gone
 
 
-def mean_of(streams: Sequence[list[Tensor]]) -> list[Tensor]:
-    """The plain mean of streams, scale by scale."""
-    return [torch.stack(maps).mean(0) for maps in zip(*streams, strict=True)]
+def mean_of(streams: Sequence[Tensor], space: Tensor) -> Tensor:
+    """The plain mean of streams, in ``space``: fresh memory of this size costs more than the sum."""
+    space.copy_(streams[0])
+    for stream in streams[1:]:
+        space += stream
+    return space.div_(len(streams)) if len(streams) > 1 else space
 
 
 def labels_from(logits: Tensor | None, grid: tuple[int, int]) -> np.ndarray:
