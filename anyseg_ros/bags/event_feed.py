@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from anyseg_ros.sensors.event_array import EventArray, event_array_from, event_array_from_cdr
 from anyseg_ros.sensors.messages import EventStream, events_from_points
 from anyseg_ros.sensors.rig import Sensor
 from anyseg_ros.types import Events, Measurement
+
+OVERTAKEN_NS = 1_000_000_000  # events that are farther back live in another time: the clock has jumped
 
 
 class EventFeed:
@@ -28,11 +32,13 @@ class EventFeed:
         self.stream = EventStream(sensor.model.width, sensor.model.height)
         self.watermark_ns: int | None = None
         self._arrays = {"torn_events": 0, "outside": 0, "unordered": 0}
+        self._newest_ns: int | None = None
+        self._overtaken = 0
 
     @property
     def counters(self) -> dict[str, int]:
         """What went by or was dropped, by reason."""
-        counters = {**self.stream.counters, **self._arrays}
+        counters = {**self.stream.counters, **self._arrays, "overtaken": self._overtaken}
         return {**counters, "outside": self.stream.counters["outside"] + self._arrays["outside"]}
 
     def __call__(self, msg: Any) -> Measurement | None:
@@ -59,6 +65,7 @@ class EventFeed:
         if now_ns is None or (not len(events) and now_ns == before_ns):
             return None
         self.watermark_ns = now_ns
+        self._count_overtaken(events, now_ns)
         first_ns = int(events.t_ns[0]) if len(events) else now_ns
         # The spans join unless the sensor's clock began anew, or so much time is missing that it counts as stale: what
         # happened meanwhile is unknown, and a span over it would say that nothing did.
@@ -67,6 +74,16 @@ class EventFeed:
         )
         start_ns = before_ns if joins else first_ns - 1
         return Measurement(self.sensor.name, self.sensor.modality, now_ns, events, frame_id, start_ns)
+
+    def _count_overtaken(self, events: Events, now_ns: int) -> None:
+        """Counts events that come after later ones. The time up to those counts as known, so that nobody uses them."""
+        newest_ns = self._newest_ns
+        if newest_ns is None or newest_ns - now_ns >= OVERTAKEN_NS:
+            self._newest_ns = now_ns
+            return
+        if now_ns != newest_ns:  # the same again is a duplicate
+            self._overtaken += int(np.searchsorted(events.t_ns, newest_ns, side="right"))
+        self._newest_ns = max(newest_ns, now_ns)
 
     def _read(self, msg: Any) -> tuple[Events, int | None, str]:
         """The events, the host time up to which all are known, and the frame."""

@@ -46,7 +46,9 @@ class Reporter:
         self._worker = worker
         self._loop = loop
         self._episodes = episodes
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.reliable())
+        self._publisher = node.create_publisher(
+            DiagnosticArray, "/diagnostics", qos.reliable(), event_callbacks=qos.without_events()
+        )
         self._required = {timing.name: timing.required for timing in loop.synchronizer.config.sensors}
         self._said: tuple[str, ...] = ()
         self._said_ns = 0

@@ -11,8 +11,10 @@ import message_filters
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from anyseg_ros.faults.cdr import without_stamp
 from anyseg_ros.modality import Modality
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.parameters import ParameterError, SegmentorParameters
@@ -76,7 +78,8 @@ class Inputs:
         rig: the sensors.
         settings: says which message types are expected.
         on_message: takes (sensor, message).
-        on_camera_info: takes (sensor, message).
+        on_camera_info: takes (sensor, message); returns whether it could be used. One that was used is not handed on
+            again while nothing but its stamp changes.
         on_incompatible_qos: takes (sensor, topic, policy) when a publisher cannot be heard.
 
     Raises:
@@ -90,7 +93,7 @@ class Inputs:
         rig: Rig,
         settings: SegmentorParameters,
         on_message: Callable[[Sensor, Any], None],
-        on_camera_info: Callable[[Sensor, CameraInfo], None],
+        on_camera_info: Callable[[Sensor, CameraInfo], bool],
         on_incompatible_qos: Callable[[Sensor, str, str], None],
     ) -> None:
         self._node = node
@@ -117,12 +120,12 @@ class Inputs:
         topic: str,
         kind: type,
         on_message: Callable[[Sensor, Any], None],
-        on_camera_info: Callable[[Sensor, CameraInfo], None],
+        on_camera_info: Callable[[Sensor, CameraInfo], bool],
     ) -> None:
         profile = qos.sensor_data(qos.EVENT_DEPTH if sensor.modality is Modality.EVENT else qos.SENSOR_DEPTH)
         self._subscribe(kind, topic, profile, on_message, sensor)
         if sensor.model is not None:
-            self._subscribe(CameraInfo, f"{topic}_info", qos.sensor_data(), on_camera_info, sensor)
+            self._subscribe(CameraInfo, f"{topic}_info", qos.sensor_data(), _NewsOnly(on_camera_info), sensor)
 
     def _subscribe(self, kind: type, topic: str, profile: Any, callback: Callable[..., None], sensor: Sensor) -> None:
         def incompatible(info: Any) -> None:
@@ -133,9 +136,23 @@ class Inputs:
             "qos_profile": profile,
             "qos_overriding_options": qos.overridable(),
             "event_callbacks": SubscriptionEventCallbacks(incompatible_qos=incompatible),
-            # One Python object per event would cost more than the camera's rate allows: arrays stay bytes.
-            "raw": kind.__name__ == "EventArray",
+            # One Python object per event would cost more than the camera's rate allows: arrays stay bytes. A CameraInfo
+            # is the same again and again, which its bytes tell. (An image of megabytes takes longer as bytes.)
+            "raw": kind is CameraInfo or kind.__name__ == "EventArray",
         }
         subscriber = message_filters.Subscriber(self._node, kind, topic, **options)
         subscriber.registerCallback(lambda msg: callback(sensor, msg))
         self._filters.append(subscriber)
+
+
+class _NewsOnly:
+    """Hands on serialised CameraInfo that differ in more than their stamp from the one that was last used."""
+
+    def __init__(self, on_camera_info: Callable[[Sensor, CameraInfo], bool]) -> None:
+        self._on_camera_info = on_camera_info
+        self._used = b""
+
+    def __call__(self, sensor: Sensor, raw: bytes) -> None:
+        if without_stamp(raw) != self._used:
+            used = self._on_camera_info(sensor, deserialize_message(raw, CameraInfo))
+            self._used = without_stamp(raw) if used else b""

@@ -118,7 +118,8 @@ class Outputs:
                 self._publishers[topic].publish(conversions.image(picture, "rgb8", head))
 
     def _create(self, name: str, kind: type, topic: str, profile: Any) -> None:
-        self._publishers[name] = self._node.create_lifecycle_publisher(kind, topic, profile)
+        quiet = qos.without_events()
+        self._publishers[name] = self._node.create_lifecycle_publisher(kind, topic, profile, event_callbacks=quiet)
 
     def _wanted(self, name: str) -> bool:
         return self._publishers[name].get_subscription_count() > 0

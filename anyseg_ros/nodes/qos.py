@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -25,6 +26,14 @@ def reliable(depth: int = OUTPUT_DEPTH) -> QoSProfile:
 def latched(depth: int = 1) -> QoSProfile:
     """For constants: who subscribes later still gets the last messages."""
     return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def without_events() -> PublisherEventCallbacks:
+    """For publishers: rclpy's executor asks every event handler at every wake-up, and each publisher has two.
+
+    Who subscribes with a quality of service that does not fit is told so by its own side.
+    """
+    return PublisherEventCallbacks(use_default_callbacks=False)
 
 
 def overridable() -> QoSOverridingOptions:

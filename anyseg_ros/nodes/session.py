@@ -76,6 +76,7 @@ class Session:
         self._odometry = self._listen_to_motion(settings.motion_compensation)
         self._reporter = Reporter(node, processor, self._worker, self._loop, episodes)
         self._timers: list[Any] = []
+        self._next_tick_ns = 0
         self._said: set[str] = set()
 
     def start(self) -> None:
@@ -153,6 +154,8 @@ class Session:
         except PAYLOAD_ERRORS as error:
             self._episodes.report(trouble, f"a message of '{sensor.name}' is not used: {error}", sensor.name, True)
             return
+        finally:
+            self._plan_tick()
         self._episodes.clear(trouble)
         self._episodes.clear(_qos_of(sensor))
         if not isinstance(msg, bytes):  # a serialised EventArray
@@ -179,22 +182,33 @@ class Session:
             sensor.name,
         )
 
-    def _on_camera_info(self, sensor: Sensor, msg: Any) -> None:
+    def _on_camera_info(self, sensor: Sensor, msg: Any) -> bool:
         trouble = f"camera_info of {sensor.name}"
         try:
             changed = self._keeper.take_camera_info(sensor.name, msg)
         except CalibrationError as error:
             self._episodes.report(trouble, f"the CameraInfo of '{sensor.name}' is not used: {error}", sensor.name)
-            return
+            return False
         self._episodes.clear(trouble)
         if changed:
             self._recalibrate(f"the intrinsics of '{sensor.name}' come from its CameraInfo now")
+        return True
 
     def _on_tick(self) -> None:
         self._loop.tick(self._clock.now_ns(), time.monotonic_ns())
         for reset in self._loop.take_resets():
             self._log.warning(f"{reset.sensor or 'all sensors'}: starting over ({reset.reason})")
             self._processor.reset(reset.sensor)
+        self._plan_tick(ticked=True)
+
+    def _plan_tick(self, ticked: bool = False) -> None:
+        """Lets the next tick come as soon as it is needed; a message can bring it forward, and never puts it off."""
+        steady_ns = time.monotonic_ns()
+        wait_ns = self._loop.tick_in_ns(self._clock.now_ns(), self._clock.simulated)
+        if self._timers and (ticked or steady_ns + wait_ns < self._next_tick_ns - MS):
+            self._next_tick_ns = steady_ns + wait_ns
+            self._timers[0].timer_period_ns = wait_ns
+            self._timers[0].reset()
 
     def _on_housekeeping(self) -> None:
         if self._clock.simulated and self._clock.now_ns() == 0:

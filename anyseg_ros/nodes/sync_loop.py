@@ -16,13 +16,15 @@ from anyseg_ros.types import FrameSet, Measurement
 
 MS = 1_000_000
 TICK_NS = 5 * MS
+# The longest time between ticks. An executor in Python makes every one dear, so that they come when they are needed.
+IDLE_TICK_NS = 25 * MS
 # A timer that comes this late means that messages wait in the middleware, too: they are taken in before any
 # deadline is applied, or a pause of the process would cost partners that arrived in time.
 STALL_NS = 50 * MS
 CATCH_UP_NS = 200 * MS
 EVENT_LOSSES = (
     "lost_packets", "outside", "untimed", "unknown_words", "torn_bytes", "torn_events", "invalid", "held_back",
-    "unordered", "resets",
+    "unordered", "overtaken", "resets",
 )  # fmt: skip
 
 
@@ -69,6 +71,20 @@ class DeadlineLoop:
         self._arrived = False
         if self._catch_up_until_ns is None and now_ns > 0:
             self._give(self.synchronizer.advance(now_ns))
+
+    def tick_in_ns(self, now_ns: int, simulated: bool) -> int:
+        """How soon the next tick has to come, by the steady clock.
+
+        Args:
+            now_ns: the node's clock.
+            simulated: it follows /clock, whose pace nobody knows.
+        """
+        if simulated:
+            return TICK_NS if self.synchronizer.open_sets else IDLE_TICK_NS
+        deadline_ns = self.synchronizer.next_deadline_ns()
+        if deadline_ns is None:
+            return IDLE_TICK_NS
+        return min(max(deadline_ns - now_ns, TICK_NS), IDLE_TICK_NS)
 
     def held_up(self, steady_ns: int) -> bool:
         """Whether the process stood still just now, so that messages still wait to be taken in."""

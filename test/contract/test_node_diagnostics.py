@@ -42,7 +42,7 @@ def reporter():
     processor = SimpleNamespace(
         pipeline=pipeline, last=None, rate_hz=0.0, counters=Counter({"turned_down.lidar": 7}), latencies=Latencies()
     )
-    node = SimpleNamespace(create_publisher=lambda *args: None)
+    node = SimpleNamespace(create_publisher=lambda *args, **options: None)
     worker = SimpleNamespace(dropped=0, failed=0)
     return Reporter(node, processor, worker, loop, Episodes(lambda s: None, lambda s: None, lambda: NOW_NS - 500 * MS))
 

@@ -169,6 +169,7 @@ CHANGES = {
     "output_size": "camera",
     "max_wait_ms": 90,
     "max_queue_ms": 90,
+    "latency_budget_ms": 90,
     "camera_type": "raw",
     "event_type": "points",
     "motion_compensation": "odometry",

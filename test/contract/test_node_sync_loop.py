@@ -17,6 +17,8 @@ class Spy:
 
     def __init__(self):
         self.calls = []
+        self.open_sets = 0
+        self.deadline_ns = None
 
     def add(self, measurement, now_ns):
         self.calls.append(("add", measurement.sensor, now_ns))
@@ -25,6 +27,9 @@ class Spy:
     def advance(self, now_ns):
         self.calls.append(("advance", now_ns))
         return []
+
+    def next_deadline_ns(self):
+        return self.deadline_ns
 
     def take_resets(self):
         return []
@@ -97,3 +102,20 @@ def test_a_machine_whose_every_tick_is_late_still_applies_deadlines(loop):
     ran = [now for kind, *_, now in loop.spy.calls if kind == "advance"]
     assert len(ran) > 5
     assert max(b - a for a, b in pairwise(ran)) * period <= sync_loop.CATCH_UP_NS + 3 * period
+
+
+def test_the_next_tick_comes_when_it_is_needed(loop):
+    assert loop.tick_in_ns(1000 * MS, False) == sync_loop.IDLE_TICK_NS  # no deadline
+    for after_ms, wait_ms in ((-3, 5), (2, 5), (12, 12), (500, 25)):
+        loop.spy.deadline_ns = (1000 + after_ms) * MS
+        assert loop.tick_in_ns(1000 * MS, False) == wait_ms * MS
+    # How fast /clock runs is not known: often while a set waits, whenever its deadline is.
+    assert loop.tick_in_ns(1000 * MS, True) == sync_loop.IDLE_TICK_NS
+    loop.spy.open_sets = 1
+    assert loop.tick_in_ns(1000 * MS, True) == sync_loop.TICK_NS
+
+
+def test_a_slow_tick_is_no_stall(loop):
+    loop.tick(1000, 0)
+    loop.tick(1001, sync_loop.IDLE_TICK_NS)
+    assert loop.spy.calls == [("advance", 1000), ("advance", 1001)]

@@ -105,7 +105,7 @@ def test_every_topic_of_the_outputs_is_documented(monkeypatch):
 
     topics = []
     monkeypatch.setattr(conversions, "message_type", lambda name: object)
-    node = SimpleNamespace(create_lifecycle_publisher=lambda kind, topic, profile: topics.append(topic))
+    node = SimpleNamespace(create_lifecycle_publisher=lambda kind, topic, profile, **options: topics.append(topic))
     outputs.Outputs(node, cls(rig="x"))
     assert len(topics) == 10
     assert set(topics) <= set(rows(page("segmentor"))), "an output has no row in docs/segmentor.md"

@@ -140,6 +140,24 @@ def test_the_feed_joins_arrays_and_counts(raw):
     assert (feed.counters["outside"], feed.counters["unordered"], feed.counters["torn_events"]) == (1, 1, 0)
 
 
+def test_the_feed_counts_events_that_were_overtaken():
+    feed = EventFeed(event_rig(640, 480).sensors[0])
+
+    def give(*ms):
+        return feed(array_of([(1, 1, 1, STAMP_NS + at * 1_000_000) for at in ms], "dvs"))
+
+    give(0, 9)
+    give(20, 29)
+    give(10, 19)  # after later ones
+    give(15, 17)  # these, too
+    give(20, 29)  # counted as a duplicate by its stamp
+    give(25, 39)  # the first of them only
+    assert feed.counters["overtaken"] == 5
+    give(-5000, -4990)  # the clock went back: nothing was overtaken
+    give(-4980, -4970)
+    assert feed.counters["overtaken"] == 5
+
+
 @pytest.mark.parametrize("msgtype", EVENT_ARRAYS)
 def test_arrays_in_a_bag(tmp_path, msgtype):
     rows = rows_of(300)
