@@ -92,7 +92,8 @@ class OutputHealth:
     Attributes:
         state: where it stands; reason: why, in words; since_ns: ``now`` since when; level: how bad it is.
         reference: name of the reference sensor, None while none is alive.
-        rate_hz: sets per second of ``now``; age_ns: since the last set closed, None before the first.
+        rate_hz: sets per second of ``now``; age_ns: since the last set closed, or since everything started over if that
+            was later; None before the first.
         wait_ns: how long the recent sets waited for partners, by percentile: p50, p95, p99.
         counts: sets by fate.
     """
@@ -194,6 +195,7 @@ class OutputJudge:
     def __init__(self) -> None:
         self._waits: deque[int] = deque(maxlen=KEPT_WAITS)
         self._times: deque[int] = deque(maxlen=KEPT_OUTPUTS)
+        self._began_ns: int | None = None
         self._state: OutputState | None = None
         self._since_ns = 0
 
@@ -204,11 +206,21 @@ class OutputJudge:
             self._times.clear()
         self._times.append(given.closed_ns)
 
+    def start_over(self, now_ns: int) -> None:
+        """Begin anew after a jump: times from before it say nothing about now.
+
+        Args:
+            now_ns: from here silence counts, unless there has been no set at all.
+        """
+        self._began_ns = now_ns if self._times or self._began_ns is not None else None
+        self._times.clear()
+
     def judge(
         self, tracks: Sequence[SensorTrack], reference: SensorTrack | None, counts: dict[str, int], now_ns: int
     ) -> OutputHealth:
         """The health of the output at ``now``."""
-        age = max(0, now_ns - self._times[-1]) if self._times else None
+        last_ns = self._times[-1] if self._times else self._began_ns
+        age = None if last_ns is None else max(0, now_ns - last_ns)
         state, level, reason = self._state_of(tracks, reference, age)
         if state is not self._state:
             self._state, self._since_ns = state, now_ns

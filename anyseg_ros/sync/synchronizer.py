@@ -258,6 +258,7 @@ class Synchronizer:
                 track.forget(now_ns)
         self._reference = None
         self._answered = False
+        self._output_judge.start_over(now_ns)
         self._resets.append(Reset(now_ns, reason))
 
     def _move_clock(self, now_ns: int) -> int:

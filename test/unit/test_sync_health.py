@@ -244,3 +244,23 @@ def test_joined_events_are_the_chunks_in_a_row():
     assert join_events([one]) is one
     with pytest.raises(ValueError, match="no event chunks to join"):
         join_events([])
+
+
+def test_a_jump_of_the_clock_is_no_silence_of_the_output():
+    player = Player(timing("camera"), timing("lidar"))
+    run(player, 0, 1000)
+    player.sync.reset("the clock jumped by +60.000 s", NOW0 + 61_000 * MS)
+    assert output(player, 61_050).age_ns == 50 * MS
+    player.add(61_060, frame("camera", 61_050))
+    after = output(player, 61_065)
+    assert after.state is not OutputState.SILENT and after.rate_hz == 0.0
+    # Silence after it counts from there.
+    player.sync.reset("the clock jumped by +60.000 s", NOW0 + 130_000 * MS)
+    player.sync.reset("and again", NOW0 + 130_100 * MS)
+    assert output(player, 131_100).age_ns == 1000 * MS
+
+
+def test_before_the_first_set_a_jump_starts_no_silence():
+    player = Player(timing("camera"), timing("lidar"))
+    player.sync.reset("the clock jumped", NOW0 + 61_000 * MS)
+    assert output(player, 65_000).age_ns is None
