@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
@@ -89,7 +89,7 @@ def write_atomically(path: Path, tensors: dict[str, Tensor], header: dict[str, s
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, header)
+        temporary.write_bytes(save(tensors, header))  # save_file would make it readable for its owner alone
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -189,6 +189,17 @@ def test_a_checkpoint_and_a_pack_of_two_encodings_do_not_go_together(folder, tmp
     assert "camera.full_scale is 255.0, expected 1.0" in capsys.readouterr().err
 
 
+def test_a_second_round_on_other_data_keeps_the_normalisation_of_the_first(folder, tmp_path):
+    tiny = ["steps=1", "batch=2", "backbone=b0-half", "head_width=16"]
+    runs = [str(tmp_path / name) for name in ("first", "second")]
+    assert main(["teacher", "--pack", str(folder / "train"), "--out", runs[0], "--set", *tiny]) == 0
+    first = f"{runs[0]}/checkpoint.safetensors"
+    begin = ["--teacher", first, "--init", first, "--out", runs[1], "--set", *tiny]
+    assert main(["student", "--pack", str(folder / "val"), *begin]) == 0
+    used = load_checkpoint(f"{runs[1]}/checkpoint.safetensors")[1].normalisation
+    assert used == Pack(folder / "train").normalisation != Pack(folder / "val").normalisation
+
+
 def test_commands_say_what_is_wrong(tmp_path, capsys):
     assert main(["teacher", "--pack", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
     assert "holds no index.json" in capsys.readouterr().err

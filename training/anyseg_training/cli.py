@@ -137,7 +137,12 @@ def run_train(args: argparse.Namespace) -> None:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     pack = Pack(args.pack)
-    teacher = fitting(args.teacher, pack) if args.teacher else None
+    # A network is bound to the normalisation that it began with, whatever the statistics of the pack at hand.
+    normalisation = (
+        load_fitting(args.init or args.teacher, pack)[1].normalisation if args.init or args.teacher else None
+    )
+    normalisation = normalisation or pack.normalisation
+    teacher = fitting(args.teacher, pack, normalisation) if args.teacher else None
     if args.command == "student" and recipe.distils and teacher is None:
         raise ValueError(
             "the recipe distils (mad_weight, umd_weight or cmd_weight > 0); give --teacher CHECKPOINT, "
@@ -146,10 +151,10 @@ def run_train(args: argparse.Namespace) -> None:
     torch.manual_seed(recipe.seed)
     model = AnySeg(AnySegConfig(len(pack.index["classes"]), recipe.backbone, recipe.head_width))
     if args.init:
-        model.load_state_dict(fitting(args.init, pack, model.config).state_dict())
+        model.load_state_dict(fitting(args.init, pack, normalisation, model.config).state_dict())
     elif args.backbone_weights:
         load_backbone(args.backbone_weights, model)
-    normaliser = Normaliser(pack.modalities, pack.normalisation)
+    normaliser = Normaliser(pack.modalities, normalisation)
     batches = TrainingBatches(pack, normaliser, recipe.batch, recipe.zoom_max, recipe.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     save_recipe(recipe, args.out / "recipe.yaml")
@@ -157,20 +162,31 @@ def run_train(args: argparse.Namespace) -> None:
         args.out, args.time_budget_minutes
     )
     model.load_state_dict(read_average(args.out / "state.safetensors"))
-    save_checkpoint(args.out / CHECKPOINT, model, describe(model, pack, recipe, args.command, outcome.step))
+    save_checkpoint(
+        args.out / CHECKPOINT, model, describe(model, pack, normalisation, recipe, args.command, outcome.step)
+    )
     state = "finished" if outcome.finished else "stopped, resumable"
     print(f"{args.out / CHECKPOINT}: step {outcome.step} of {recipe.steps}, {state}")
 
 
-def fitting(path: Path, pack: Pack, config: AnySegConfig | None = None) -> AnySeg:
+Normalisation = dict[str, dict[str, list[float]]]
+
+
+def fitting(path: Path, pack: Pack, normalisation: Normalisation, config: AnySegConfig | None = None) -> AnySeg:
     """A checkpoint's model for use with a pack.
 
     Raises:
-        PackError: its encodings, normalisation or classes are not the pack's, or it is not of ``config``.
+        PackError: its encodings or classes are not the pack's, its normalisation not the run's, or it is not of
+            ``config``.
     """
     model, meta = load_fitting(path, pack)
-    if meta.normalisation != pack.normalisation or meta.classes != pack.index["classes"]:
-        raise PackError(f"{path} has other normalisation or classes than {pack.root}; train both from the same pack")
+    if meta.classes != pack.index["classes"]:
+        raise PackError(f"{path} has other classes than {pack.root}; train both from packs with the same classes")
+    if meta.normalisation != normalisation:
+        raise PackError(
+            f"{path} has another normalisation than the checkpoint that the run starts from; give --init and "
+            "--teacher from the same first pack"
+        )
     if config is not None and model.config != config:
         raise PackError(f"{path} is {model.config}, the recipe wants {config}")
     return model
@@ -192,7 +208,9 @@ def load_fitting(path: Path, pack: Pack) -> tuple[AnySeg, CheckpointMeta]:
     return model, meta
 
 
-def describe(model: AnySeg, pack: Pack, recipe: Recipe, role: str, step: int) -> CheckpointMeta:
+def describe(
+    model: AnySeg, pack: Pack, normalisation: Normalisation, recipe: Recipe, role: str, step: int
+) -> CheckpointMeta:
     """The description that goes with a trained model."""
     samples = pack.samples
     training = {
@@ -205,7 +223,7 @@ def describe(model: AnySeg, pack: Pack, recipe: Recipe, role: str, step: int) ->
     }
     return CheckpointMeta(
         asdict(model.config), pack.index["classes"], pack.index["palette"], pack.modalities, pack.index["encoding"],
-        pack.normalisation, list(pack.grid), training, anyseg_ros.__version__,
+        normalisation, list(pack.grid), training, anyseg_ros.__version__,
         encoding_parameters=pack.index["encoding_parameters"],
     )  # fmt: skip
 
