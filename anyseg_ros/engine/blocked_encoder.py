@@ -33,6 +33,9 @@ from anyseg_ros.model.mit import (
 
 BLOCK_BYTES = 2 << 20
 """Hidden activations of one block: about what a core's part of the caches holds."""
+WHOLE_BYTES = 8 << 20
+"""Up to so many hidden activations in all, operations are so short that threads would mostly wait for Python's lock;
+torch's own threads share them better."""
 
 
 def encode(encoder: MiT, images: Tensor, crew: Crew) -> list[Tensor]:
@@ -54,7 +57,7 @@ def encode(encoder: MiT, images: Tensor, crew: Crew) -> list[Tensor]:
     for embed, blocks, norm in zip(encoder.patch_embed, encoder.block, encoder.norm, strict=True):
         tokens, size = embed_each(cast(PatchEmbed, embed), x)
         for block in cast(Sequence[Block], blocks):
-            run_block(block, tokens, size, crew)
+            tokens = run_block(block, tokens, size, crew)
         tokens = norm(tokens)
         x = tokens_to_map(tokens, size)
         fused.append(tokens.mean(0).unflatten(0, size) if len(tokens) > 1 else tokens[0].unflatten(0, size))
@@ -73,8 +76,10 @@ def embed_each(embed: PatchEmbed, images: Tensor) -> tuple[Tensor, tuple[int, in
     return tokens, size
 
 
-def run_block(block: Block, tokens: Tensor, size: tuple[int, int], crew: Crew) -> None:
-    """Tokens [S,N,C] through one transformer block, in place."""
+def run_block(block: Block, tokens: Tensor, size: tuple[int, int], crew: Crew) -> Tensor:
+    """Tokens [S,N,C] through one transformer block; those of large maps are changed in place."""
+    if tokens.numel() * MLP_RATIO * tokens.element_size() <= WHOLE_BYTES:
+        return block(tokens, size)
     rows = max(1, BLOCK_BYTES // (size[1] * tokens.shape[2] * MLP_RATIO * tokens.element_size()))
     bands = crew.bands(size[0])
     sources = crew.run(
@@ -96,6 +101,7 @@ def run_block(block: Block, tokens: Tensor, size: tuple[int, int], crew: Crew) -
         partial(feed_forward_in_blocks, block, image, size, rows, *around)
         for image, around in zip(images, beside, strict=True)
     )
+    return tokens
 
 
 def reducible(attention: Attention, height: int) -> tuple[int, int]:

@@ -53,18 +53,18 @@ class CpuNetwork:
         """
         head = self._head
         height, width = maps[0].shape[:2]
-        coarse = [F.linear(m, w).numpy() for m, w in zip(maps[1:], list(head.weights)[1:], strict=True)]
+        half, quarter, eighth = (F.linear(m, w).numpy() for m, w in zip(maps[1:], list(head.weights)[1:], strict=True))
         kernel, bias = head.linear_pred.weight.flatten(1), head.linear_pred.bias
         assert bias is not None  # MLPHead's has one
         logits = maps[0].new_empty(len(kernel), height * width)
         step = max(1, HEAD_BLOCK_BYTES // (width * len(head.bias) * maps[0].element_size()))
 
         def work(band: tuple[int, int]) -> None:
-            between = np.empty(coarse[0].shape[1:], np.float32)
+            between = np.empty(half.shape[1:], np.float32)
             for first in range(*band, step):
                 last = min(first + step, band[1])
                 block = F.linear(maps[0][first:last], head.weights[0], head.bias)
-                add_upsampled(block.numpy(), first, height, *coarse, between)
+                add_upsampled(block.numpy(), first, height, half, quarter, eighth, between)
                 logits[:, first * width : last * width] = torch.addmm(bias[:, None], kernel, block.flatten(0, 1).T)
 
         self._crew.run(partial(work, band) for band in self._crew.bands(height))

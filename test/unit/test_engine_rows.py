@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -41,17 +43,15 @@ PLAIN = PublishedAnySeg(MODEL)
     streams=st.integers(1, 3),
     block=st.sampled_from([1, 3000, 20_000, 1 << 21]),
     threads=st.sampled_from([1, 2, 3]),
+    whole=st.sampled_from([0, 0, 60_000]),
 )
 @settings(max_examples=60, deadline=None)
-def test_blocks_of_any_size_give_the_plain_logits(h, w, streams, block, threads):
+def test_blocks_of_any_size_give_the_plain_logits(h, w, streams, block, threads, whole):
     images = torch.randn(streams, 3, 4 * h, 4 * w, generator=torch.Generator().manual_seed(h * w))
-    before = blocked_encoder.BLOCK_BYTES, cpu_network.HEAD_BLOCK_BYTES
-    blocked_encoder.BLOCK_BYTES = cpu_network.HEAD_BLOCK_BYTES = block
-    try:
-        with torch.inference_mode():
-            found = network(threads).logits(images).numpy()
-    finally:
-        blocked_encoder.BLOCK_BYTES, cpu_network.HEAD_BLOCK_BYTES = before
+    limits = {"BLOCK_BYTES": block, "WHOLE_BYTES": whole}
+    heads = patch.object(cpu_network, "HEAD_BLOCK_BYTES", block)
+    with patch.multiple(blocked_encoder, **limits), heads, torch.inference_mode():
+        found = network(threads).logits(images).numpy()
     np.testing.assert_allclose(found, PLAIN.logits(images.numpy()), atol=1e-4, rtol=0)
 
 
@@ -62,7 +62,7 @@ def test_the_plain_implementation_is_the_same_function_as_the_model():
 
 
 def test_the_stack_given_is_left_alone(monkeypatch):
-    monkeypatch.setattr(blocked_encoder, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocked_encoder, "WHOLE_BYTES", 0)
     images = torch.randn(2, 3, 64, 64)
     before = images.clone()
     with torch.inference_mode():
