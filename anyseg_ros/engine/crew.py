@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 def _alone() -> None:
     """In a thread of the crew torch uses that thread alone."""
+    torch.get_num_threads()  # the first look in a thread takes over the number last set in any; after it ours stays
     torch.set_num_threads(1)
 
 
@@ -34,7 +36,8 @@ class Crew:
         self._pool: ThreadPoolExecutor | None = None
         if self.threads > 1:
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="engine", initializer=_alone)
-            self.run([lambda: None] * self.threads)
+            started = Barrier(self.threads)  # a piece for each, or an idle thread would take two and one never start
+            self.run([started.wait] * self.threads)
             # What a thread sets for itself is also what threads to come take over; the caller's number stays.
             torch.set_num_threads(self.threads)
 
