@@ -151,6 +151,9 @@ def _broken(placed: Placed, verdict: Verdict, spoken: Sequence[Report], played: 
         mine = [f"{r.level} {r.message} {r.values.get('state', '')}" for r in during if r.name == f"segmentor: {name}"]
         if not any(state in text for state in states for text in mine):
             found.append(f"diagnostics of '{name}' never said {' or '.join(states)}")
+    last = [r for r in spoken if r.name == "segmentor: output"][-1:]
+    if row.ends_well and not any(r.level == "ok" for r in last):
+        found.append(f"diagnostics of the output did not end well: {last[0].message if last else 'nothing was said'}")
     if row.quiet:
         later = [r for r in during if r.at_s > placed.begin_s + TOLD_S and r.level != "ok"]
         found += sorted({f"diagnostics complained: {r.name} {r.message}" for r in later})[:3]

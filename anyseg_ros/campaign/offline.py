@@ -76,6 +76,8 @@ class Offline:
         for rig in self._rigs_at(frame.at_s):
             if rig is not self._pipeline.rig:
                 self._pipeline.recalibrate(rig)
+            if shown.shape != (self._pipeline.grid.height, self._pipeline.grid.width):
+                self._pipeline.resize(*shown.shape)  # a latency budget lowers the grid and raises it again
             self._pipeline.reset()
             stack = self._pipeline.encode(frame_set)
             if set(stack.sensors) != set(frame_set.present):

@@ -56,6 +56,7 @@ class Row:
         jumps: how many times the stamps of the output may go back.
         recovers: the full rig has to be back within two seconds.
         answered: least share of the due frames that has to be answered.
+        ends_well: the last that diagnostics say of the output has to be OK.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Row:
     jumps: int = 0
     recovers: bool = True
     answered: float = 0.9
+    ends_well: bool = False
 
 
 @dataclass(frozen=True)

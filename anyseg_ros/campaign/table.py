@@ -220,6 +220,17 @@ ENGINE = (
         answered=0.0,
     ),
 )
+BUDGET = Row(
+    "latency budget of 200 ms",
+    "a smaller grid is taken and named; the full one is back when there is time again",
+    actions=(Action(0.0, "engine", "slow"), Action(5.0, "engine", "well")),
+    fault_s=5.0,
+    clean_s=12.0,
+    gap_periods=8.0,
+    says={"output": ("smaller grid",)},
+    answered=0.0,
+    ends_well=True,
+)
 CLEAN = Row("nothing (baseline)", "every due frame is answered, nothing is complained of", quiet=True, answered=0.99)
 TWIN = Row("two segmentors on one graph", "both answer alike, neither disturbs the other", quiet=True)
 
@@ -235,6 +246,13 @@ ACTS = (
     ),
     Act("commands", COMMANDS),
     Act("engine", ENGINE, segmentor="anyseg_ros.nodes.segmentor_under_fault"),
+    Act(
+        "budget",
+        (BUDGET,),
+        segmentor="anyseg_ros.nodes.segmentor_under_fault",
+        parameters={"latency_budget_ms": 200},
+        simulated=False,
+    ),
     Act("twins", (TWIN, *CUTS[:1]), twin=True),
     Act("live", (CLEAN, *CUTS, TRANSPORT[0]), simulated=False),
 )

@@ -22,6 +22,7 @@ import yaml
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
@@ -76,7 +77,8 @@ class OperatorNode(Node):
 
     def _sway(self, detail: str) -> tuple[bool, str]:
         self._mood.publish(String(data=detail))
-        return True, ""
+        heard = self._mood.wait_for_all_acked(Duration(seconds=ANSWER_S))  # this process may end right afterwards
+        return heard, "" if heard else "no answer"
 
     def _ask(self, client: Any, request: Any) -> Any:
         if not client.wait_for_service(timeout_sec=ANSWER_S):
