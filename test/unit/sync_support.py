@@ -76,6 +76,27 @@ class Player:
         return {key: value for key, value in self.sync.counts()[name].items() if value}
 
 
+def play(player, arrivals):
+    """Play (ms, measurement) in order of time, advancing at each deadline in between."""
+    for ms, measurement in sorted(arrivals, key=lambda a: a[0]):
+        passed = None
+        while (deadline := player.deadline_ms) is not None and deadline <= ms:
+            assert passed is None or deadline > passed, "advance at the deadline did nothing about it"
+            player.advance(deadline)
+            passed = deadline
+        player.at(ms, measurement)
+
+
+def frames(name, first_ms, last_ms, lag_ms=10, period_ms=100):
+    """(ms, frame) for each period of a stretch of stamps, the last one included."""
+    return [(ms + lag_ms, frame(name, ms)) for ms in range(first_ms, last_ms + 1, period_ms)]
+
+
+def chunks(first_ms, last_ms, lag_ms=2, step_ms=10):
+    """(ms, event chunk) for a stretch of the stream."""
+    return [(ms + step_ms + lag_ms, chunk(ms, ms + step_ms)) for ms in range(first_ms, last_ms, step_ms)]
+
+
 def stamp_ms(frame_set):
     """The stamp of a set."""
     return (frame_set.stamp_ns - STAMP0) / MS
