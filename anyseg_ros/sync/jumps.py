@@ -29,7 +29,8 @@ class StampGuard:
     stamp or two. It is a jump once ``STEP_BACK_COUNT`` consecutive stamps, the first of them more than
     ``step_back_ns`` below the second newest, rise from one to the next without reaching that one; until then they
     are good, and late. The second newest, because a single message that overtook others, or whose stamp was a little
-    too high, makes all that follow look as if they had stepped back.
+    too high, makes all that follow look as if they had stepped back. The first stamp of a sequence counts as both: it
+    may be the last of an earlier time, and where it is not, nothing has been learned yet that a jump could cost.
 
     Args:
         jump_ns: see above.
@@ -98,7 +99,7 @@ class StampGuard:
 
     def _remember(self, at: tuple[int, int]) -> None:
         if self._newest is None or at[0] > self._newest[0]:
-            self._second_ns = None if self._newest is None else self._newest[0]
+            self._second_ns = at[0] if self._newest is None else self._newest[0]
             self._newest = at
         elif at[0] < self._newest[0] and (self._second_ns is None or at[0] > self._second_ns):
             self._second_ns = at[0]

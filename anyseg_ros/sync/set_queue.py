@@ -99,6 +99,7 @@ class SetQueue:
         count = max(complete[-1] if complete else 0, len(self._open) - self._config.max_open_sets)
         if count > 0:
             self._close(count, now_ns)
+            self._prune()
         given, self._ready = self._ready, []
         return given
 
@@ -118,9 +119,11 @@ class SetQueue:
             waiting.pending = dict.fromkeys(waiting.pending, now_ns + self._config.max_wait_ns)
 
     def flush(self, now_ns: int) -> None:
-        """Close all open sets with what they have, because their time is over; forget the floor."""
-        if self._open:
-            self._close(len(self._open), now_ns)
+        """Close all open sets with what they have, because their time is over; forget the floor.
+
+        Nothing is pruned: what lies below these sets may be of the time that begins.
+        """
+        self._close(len(self._open), now_ns)
         self.floor = NO_FLOOR
         self._closed.clear()
 
@@ -146,6 +149,9 @@ class SetQueue:
             self.raise_floor(Floor(waiting.reference_ns, waiting.stamp_ns))
             self.counts["given"] += 1
         del self._open[:count]
+
+    def _prune(self) -> None:
+        """Let go of what no set that is open or to come can use."""
         horizon = min([self.floor.corrected_ns, *(waiting.reference_ns for waiting in self._open[:1])])
         for track in self._tracks.values():
             track.prune(horizon)

@@ -110,10 +110,11 @@ class Synchronizer:
         """Let time pass; returns the sets that are closed by it, in stamp order.
 
         Args:
-            now_ns: the clock; 0 while simulated time has not started, which closes nothing by deadline.
+            now_ns: the clock. Nothing is closed by deadline while it is 0, because simulated time has not started,
+                nor after a small step back until it has caught up.
         """
-        now_ns = self._move_clock(now_ns)
-        if now_ns != 0:
+        clock_ns, now_ns = now_ns, self._move_clock(now_ns)
+        if now_ns == clock_ns != 0:
             for track in self._order:
                 track.age(now_ns)
             if self._reference is not None and not self._reference.live:
@@ -222,11 +223,13 @@ class Synchronizer:
         """Open a set for each stamp of the reference ``track`` that is due.
 
         A reference whose steady stamps lie far below the last output lives in an earlier time than the sensor before
-        it did. It would be silent until it had caught up, so that its time is taken for the time from now on.
+        it did. It would be silent until it had caught up, so that its time is taken for the time from now on. Less is
+        enough where its own stamps have just jumped.
         """
         assert track.newest_ns is not None  # a live sensor has delivered
         behind_ns = self._queue.floor.corrected_ns - track.newest_ns
-        if track.ready >= READY_COUNT and behind_ns > max(self.config.jump_ns, track.timing.step_back_ns):
+        least_ns = 0 if self._jumped_lately(track, now_ns) else self.config.jump_ns
+        if track.ready >= READY_COUNT and behind_ns > max(least_ns, track.timing.step_back_ns):
             self._queue.flush(now_ns)
             reason = f"'{track.timing.name}' is now the reference, {behind_ns / 1e9:.3f} s behind the last output"
             self._start_over(reason, now_ns, [track])
@@ -241,8 +244,8 @@ class Synchronizer:
         reason = f"the stamps of '{track.timing.name}' jumped by {moved_ns / 1e9:+.3f} s"
         if self._reference is None or self._reference is track:
             self._queue.flush(now_ns)
-            recent = [t for t in self._order if t.jumped_ns is not None and now_ns - t.jumped_ns <= self.config.jump_ns]
-            self._start_over(reason, now_ns, [t for t in recent if t is not track])
+            others = [t for t in self._order if t is not track]
+            self._start_over(reason, now_ns, [t for t in others if self._jumped_lately(t, now_ns)])
         else:
             track.forget(now_ns)
             track.jumped_ns = now_ns
@@ -250,6 +253,10 @@ class Synchronizer:
         for each in sorted(agreed, key=lambda i: i.corrected_ns):
             track.readmit(each)
             self._accept(track, each, now_ns)
+
+    def _jumped_lately(self, track: SensorTrack, now_ns: int) -> bool:
+        """Whether the stamps of a sensor have jumped alone, at most ``jump_ns`` ago."""
+        return track.jumped_ns is not None and now_ns - track.jumped_ns <= self.config.jump_ns
 
     def _start_over(self, reason: str, now_ns: int, keep: Sequence[SensorTrack] = ()) -> None:
         """Forget everything but the sensors to keep, which already live in the new time."""

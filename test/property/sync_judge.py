@@ -26,7 +26,7 @@ class Judge:
             t.name: Sensor(t, config.max_chunks if t.is_event else config.max_frames) for t in config.sensors
         }
         self.last = None  # (stamp, corrected, reference) of the last set since everything started over
-        self.odd = set()  # sensors that sent an odd stamp since everything started over
+        self.odd = []  # (sensor, start, stamp) of odd measurements since everything started over
         self.late = (None, 0, 0)  # of stamps of the reference below its last set: which set, the last one, how many
         self.floor = (-FOREVER, 0)
         self.since_ns = -FOREVER  # the first of all is answered from its present measurement on
@@ -97,14 +97,15 @@ class Judge:
         op = call.op
         sensor = self.sensors[op.measurement.sensor]
         if op.odd:
-            self.odd.add(sensor.timing.name)
+            stamp = op.measurement.stamp_ns
+            self.odd.append((sensor.timing.name, op.measurement.start_ns or stamp - 1, stamp))
         reasons = [r.reason for r in call.resets if r.sensor in (None, op.measurement.sensor)]
         if any(reason.startswith("the stamps") for reason in reasons):
             sensor.log = [a for a in sensor.log if not a.sure][-4:]  # one of these was held back
             sensor.newest = sensor.held = None
             sensor.stamps.clear()
         arrived = sensor.arrive(op.measurement, op.now_ns, self.config.jump_ns)
-        if jumped and not sensor.timing.is_event and reasons[-1].startswith("the stamps"):
+        if jumped and not sensor.timing.is_event and self._begins(sensor, arrived, reasons[-1]):
             self._owe(sensor, sensor.log[-1])
             self.checked["after_a_jump_the_next_good_measurement_is_answered"] += 1
             return None
@@ -115,6 +116,12 @@ class Judge:
                 self._owe(sensor, arrived)
                 return None
         return arrived
+
+    @staticmethod
+    def _begins(sensor, arrived, reason):
+        """Whether the new time begins with what has just arrived, rather than with what had arrived before."""
+        newest = arrived is not None and arrived.at_ns == max(a.at_ns for a in sensor.log)
+        return reason.startswith("the stamps") or ("is now the reference" in reason and newest)
 
     def _owe(self, sensor, arrived):
         self.wanted[sensor.timing.name, arrived.measurement.stamp_ns] = arrived.at_ns
@@ -140,13 +147,18 @@ class Judge:
     def _judge_late(self, sensor, arrived):
         """A clock that was set back by little: its stamps may be late for a while, not for long."""
         name, at = sensor.timing.name, arrived.at_ns
-        if name in self.odd:  # a single stamp that was a little too high may hold it up for jump_ns
-            return
         goes_on = self.late[0] == (name, self.last) and at > self.late[1]
         self.late = ((name, self.last), at, self.late[2] + 1 if goes_on else 1)
-        most = sensor.timing.step_back_ns // sensor.timing.period_ns + 5
+        reach = self.config.jump_ns if self._follows_odd() else sensor.timing.step_back_ns
+        most = reach // sensor.timing.period_ns + 5
         self.checked["a_small_step_back_is_followed"] += 1
         demand("a_small_step_back_is_followed", self.late[2] <= most or name != self.last[2], (name, self.late))
+
+    def _follows_odd(self):
+        """Whether the last set is of a single stamp that was a little too high: it may hold up others for jump_ns."""
+        return self.last is not None and any(
+            name == self.last[2] and start < self.last[0] <= stamp for name, start, stamp in self.odd
+        )
 
     def _expect_multiples(self, sensor, arrived):
         timing = sensor.timing
@@ -237,7 +249,9 @@ class Judge:
         if sensor.steady_since_ns is None or self.sync.reference is None:
             return
         slowest = max(t.stale_ns for t in self.config.sensors)
-        limit = 3 * slowest + self.config.max_wait_ns + (self.config.jump_ns if self.tape.shifted else 0)
+        limit = 3 * slowest + self.config.max_wait_ns
+        if self.tape.shifted or self._follows_odd():
+            limit += self.config.jump_ns
         silent = now_ns - max(sensor.steady_since_ns, self.quiet_since_ns)
         self.checked["while_one_sensor_lives_there_is_output"] += 1
         demand("while_one_sensor_lives_there_is_output", silent <= limit, (sensor.timing.name, silent / SECOND))

@@ -81,7 +81,8 @@ def dying_sensor(trial, rng):
     calls = dying.play([op for k, op in enumerate(ops) if k < at or not _is_of(op, dead.name)])
     without = Player(replace(config, sensors=config.sensors[:-1]))
     without.play([op for op in ops if not _is_of(op, dead.name)])
-    settled_ns = ops[at].now_ns + dead.stale_ns + config.max_wait_ns
+    died_ns = next(op.now_ns for op in ops[at:] if op.now_ns)  # silence counts from the start of simulated time
+    settled_ns = died_ns + dead.stale_ns + config.max_wait_ns
     leaps = any(b.now_ns < a.now_ns for a, b in zip(ops, ops[1:], strict=False))
     if leaps or any(dead.name in (call.reference, call.reference_before) for call in calls):
         return True

@@ -1,8 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Known answers for the rows on the clock: what now is, jumps, outliers, zero stamps, bounded buffers."""
+"""Known answers for the rows on the clock: what now is, jumps, outliers, zero stamps."""
 
 import pytest
-from sync_support import MS, NOW0, STAMP0, Player, chunk, frame, partner_ms, stamp_ms, stamps_ms, timing
+from sync_support import (
+    MS,
+    NOW0,
+    STAMP0,
+    Player,
+    chunk,
+    chunks,
+    frame,
+    frames,
+    play,
+    stamp_ms,
+    stamps_ms,
+    timing,
+)
 
 from anyseg_ros.sync.synchronizer import Reset
 from anyseg_ros.types import Absence, Measurement
@@ -61,6 +74,20 @@ def test_a_small_step_back_of_now_is_held():
 
 
 # Clock jump
+
+
+def test_until_now_has_caught_up_advance_does_what_the_next_deadline_says():
+    """A reference that is switched off while now is held is followed when now has caught up, not before."""
+    player = pair()
+    run(player, 0, 500)
+    player.at(540, frame("lidar", 530))
+    player.sets.clear()
+    assert player.advance(480) == []
+    player.sync.set_enabled("camera", False)
+    assert player.deadline_ms == 540
+    assert player.advance(500) == []
+    assert player.sync.reference == "camera"
+    assert stamps_ms(player.advance(540)) == [530]
 
 
 def test_now_jumping_back_resets_everything():
@@ -129,6 +156,25 @@ def test_a_promoted_sensor_in_an_earlier_time_does_not_wait_until_it_catches_up(
     assert stamps_ms(player.sets)[-3:] == [-18_300, -18_200, -18_100]
     reason = player.sync.take_resets()[-1].reason
     assert reason == "'lidar' is now the reference, 19.700 s behind the last output"
+
+
+def test_the_set_that_waits_at_a_promotion_into_an_earlier_time_costs_no_measurement_of_it():
+    """That set closes far above the stamps of the new time, which are not too old for the next one."""
+    player = Player(timing("lidar"), timing("camera"), timing("depth"), max_wait_ms=400)
+    play(player, frames("camera", 0, 1000) + frames("depth", 0, 900, lag_ms=60))
+    assert player.sync.open_sets == 1
+    play(player, frames("lidar", -19_010, -18_810, lag_ms=20_021, period_ms=100))
+    assert stamps_ms(player.sets)[-2:] == [1000, -18_810]
+    assert player.counts("lidar") == {"received": 3, "used": 1, "unused": 1, "buffered": 1}
+
+
+def test_a_promotion_into_an_earlier_time_leaves_the_window_of_events_whole():
+    player = Player(timing("event", 20), timing("camera"), timing("depth"), max_wait_ms=400)
+    play(player, frames("camera", 0, 1000) + frames("depth", 0, 900, lag_ms=60))
+    assert player.sync.open_sets == 1
+    play(player, chunks(-18_990, -18_910, lag_ms=19_975, step_ms=20))
+    assert stamps_ms(player.sets)[-2:] == [1000, -18_920]
+    assert len(player.sets[-1].present["event"].payload) == 30
 
 
 @pytest.mark.parametrize("outlier_ms", [-60_000, 60_000])
@@ -212,43 +258,6 @@ def test_an_explicit_reset_loses_what_is_open_and_counts_it():
     assert player.advance(700) == []
     (given,) = player.at(710, frame("camera", -5_000))
     assert stamp_ms(given) == -5_000
-
-
-# Bounded buffers
-
-
-def test_buffers_are_bounded_by_count():
-    player = Player(timing("camera", 1000, stale_ms=60_000, lost_ms=60_000), timing("lidar", 10), max_frames=8)
-    player.at(1, frame("camera", 0))
-    for k in range(1, 50):
-        player.at(10 * k, frame("lidar", 10 * k))
-    counts = player.counts("lidar")
-    assert (counts["buffered"], counts["evicted_count"]) == (8, 41)
-    (given,) = player.at(500, frame("camera", 480))
-    assert partner_ms(given, "lidar") == 480
-
-
-def test_buffers_are_bounded_by_bytes():
-    player = Player(timing("camera", 1000, stale_ms=60_000, lost_ms=60_000), timing("lidar", 10), max_bytes=1000)
-    player.at(1, frame("camera", 0))
-    for k in range(1, 21):
-        player.at(10 * k, frame("lidar", 10 * k, bytes(300)))
-    assert player.counts("lidar")["buffered"] == 3
-    assert player.counts("lidar")["evicted_bytes"] == 17
-    player.at(300, frame("lidar", 300, bytes(5000)))  # alone over the bound: kept all the same
-    assert player.counts("lidar")["buffered"] == 1
-
-
-def test_a_reference_that_is_evicted_while_its_set_waits_is_used():
-    player = Player(timing("camera", 20), timing("lidar", 1000), max_wait_ms=5000, max_frames=2)
-    player.at(1, frame("camera", 0))
-    player.at(2, frame("lidar", -1000), frame("lidar", 0))
-    for k in range(26, 34):
-        player.at(20 * k, frame("camera", 20 * k))
-    assert player.sync.open_sets == 8
-    player.at(1001, frame("lidar", 1000))
-    assert player.counts("camera")["used"] == 9
-    assert "evicted_count" not in player.counts("camera")
 
 
 # What is no measurement of this rig

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Known answers for sets that wait together, for stalls, and for what is late, a duplicate or unused."""
+"""Known answers for sets that wait together, for stalls, and for what is late, a duplicate, unused or too much."""
 
-from sync_support import Player, chunk, chunks, frame, frames, play, stamp_ms, stamps_ms, timing
+from sync_support import Player, chunk, chunks, frame, frames, partner_ms, play, stamp_ms, stamps_ms, timing
 
 from anyseg_ros.types import Absence
 
@@ -114,3 +114,40 @@ def test_measurements_of_a_fast_partner_that_no_set_takes_are_unused():
     assert counts["used"] == 10  # the camera's first image came before any of them
     assert counts["late"] == 2  # which is why the first two within its tolerance were late
     assert counts["unused"] + counts["buffered"] == 89
+
+
+# Bounded buffers
+
+
+def test_buffers_are_bounded_by_count():
+    player = Player(timing("camera", 1000, stale_ms=60_000, lost_ms=60_000), timing("lidar", 10), max_frames=8)
+    player.at(1, frame("camera", 0))
+    for k in range(1, 50):
+        player.at(10 * k, frame("lidar", 10 * k))
+    counts = player.counts("lidar")
+    assert (counts["buffered"], counts["evicted_count"]) == (8, 41)
+    (given,) = player.at(500, frame("camera", 480))
+    assert partner_ms(given, "lidar") == 480
+
+
+def test_buffers_are_bounded_by_bytes():
+    player = Player(timing("camera", 1000, stale_ms=60_000, lost_ms=60_000), timing("lidar", 10), max_bytes=1000)
+    player.at(1, frame("camera", 0))
+    for k in range(1, 21):
+        player.at(10 * k, frame("lidar", 10 * k, bytes(300)))
+    assert player.counts("lidar")["buffered"] == 3
+    assert player.counts("lidar")["evicted_bytes"] == 17
+    player.at(300, frame("lidar", 300, bytes(5000)))  # alone over the bound: kept all the same
+    assert player.counts("lidar")["buffered"] == 1
+
+
+def test_a_reference_that_is_evicted_while_its_set_waits_is_used():
+    player = Player(timing("camera", 20), timing("lidar", 1000), max_wait_ms=5000, max_frames=2)
+    player.at(1, frame("camera", 0))
+    player.at(2, frame("lidar", -1000), frame("lidar", 0))
+    for k in range(26, 34):
+        player.at(20 * k, frame("camera", 20 * k))
+    assert player.sync.open_sets == 8
+    player.at(1001, frame("lidar", 1000))
+    assert player.counts("camera")["used"] == 9
+    assert "evicted_count" not in player.counts("camera")

@@ -43,6 +43,34 @@ def test_a_smaller_correction_is_borne_for_at_most_six_periods(back_ms):
     assert player.sync.take_resets() == []
 
 
+def test_a_single_stamp_of_an_earlier_time_holds_the_new_one_up_for_four():
+    """A message that was on its way when everything started over is the first of the new time."""
+    player = Player(timing("camera", 33))
+    play(player, [33 * k for k in range(10)], 10, 33)
+    player.sync.reset("asked for", NOW0 + 330 * MS)
+    player.sync.take_resets()
+    player.sets.clear()
+    gaps = play(player, [330, *(33 * k - 600 for k in range(11, 30))], 340, 33)
+    assert max(gaps) == 4 * 33
+    assert stamps_ms(player.sets) == [330, *(33 * k - 600 for k in range(14, 30))]
+    assert len(player.sync.take_resets()) == 1
+
+
+def test_a_reference_that_falls_silent_by_stepping_back_is_followed_when_it_returns():
+    """It steps back by 30 periods: all stamps that follow are known, and count as duplicates until it is clear."""
+    player = Player(timing("camera", 20), timing("lidar"))
+    for k in range(80):
+        ms = 20 * k
+        lidar = [frame("lidar", ms)] if k % 5 == 2 else []
+        player.at(ms + 10, frame("camera", ms - (600 if k >= 50 else 0)), *lidar)
+    assert [(r.sensor, r.reason) for r in player.sync.take_resets()] == [
+        ("camera", "the stamps of 'camera' jumped by -0.520 s"),
+        (None, "'camera' is now the reference, 0.540 s behind the last output"),
+    ]
+    assert stamps_ms(player.sets)[50:] == [1040, *(20 * k - 600 for k in range(55, 80))]
+    assert [s.reference for s in player.sets[49:52]] == ["camera", "lidar", "camera"]
+
+
 def test_output_says_that_it_waits_for_the_stamps():
     player = Player(timing("camera"))
     play(player, [100 * k for k in range(10)] + [580, 680, 780, 880], 10, 100)
