@@ -2,6 +2,7 @@
 """Judges a run of the synchroniser call by call; each check has a name and counts how often it was put."""
 
 from collections import Counter
+from dataclasses import dataclass, replace
 
 from sync_oracle import Sensor, check_partner, check_window, covered_ns
 from sync_play import demand
@@ -10,6 +11,16 @@ from anyseg_ros.sync.timing import SECOND
 from anyseg_ros.types import Absence
 
 FOREVER = 1 << 62
+
+
+@dataclass(frozen=True)
+class Late:
+    """Stamps of the reference that rise below its last set: of which set, the last one, how many, how many may be."""
+
+    of: tuple | None
+    at_ns: int
+    count: int
+    most: int
 
 
 class Judge:
@@ -27,7 +38,7 @@ class Judge:
         }
         self.last = None  # (stamp, corrected, reference) of the last set since everything started over
         self.odd = []  # (sensor, start, stamp) of odd measurements since everything started over
-        self.late = (None, 0, 0)  # of stamps of the reference below its last set: which set, the last one, how many
+        self.late = Late(None, 0, 0, 0)
         self.floor = (-FOREVER, 0)
         self.since_ns = -FOREVER  # the first of all is answered from its present measurement on
         self.wanted = {}  # (reference, stamp) -> corrected, of due sets that were not given yet
@@ -146,13 +157,24 @@ class Judge:
 
     def _judge_late(self, sensor, arrived):
         """A clock that was set back by little: its stamps may be late for a while, not for long."""
-        name, at = sensor.timing.name, arrived.at_ns
-        goes_on = self.late[0] == (name, self.last) and at > self.late[1]
-        self.late = ((name, self.last), at, self.late[2] + 1 if goes_on else 1)
-        reach = self.config.jump_ns if self._follows_odd() else sensor.timing.step_back_ns
-        most = reach // sensor.timing.period_ns + 5
+        timing, run = sensor.timing, (sensor.timing.name, self.last)
+        goes_on = self.late.of == run and arrived.at_ns > self.late.at_ns
+        if not goes_on:  # a single stamp that was a little too high may hold up those after it for jump_ns
+            reach = self.config.jump_ns if self._follows_one_too_high(sensor, arrived.at_ns) else timing.step_back_ns
+            self.late = Late(run, arrived.at_ns, 0, reach // timing.period_ns + 5)
+        self.late = replace(self.late, at_ns=arrived.at_ns, count=self.late.count + 1)
         self.checked["a_small_step_back_is_followed"] += 1
-        demand("a_small_step_back_is_followed", self.late[2] <= most or name != self.last[2], (name, self.late))
+        followed = self.late.count <= self.late.most or timing.name != self.last[2]
+        demand("a_small_step_back_is_followed", followed, self.late)
+
+    def _follows_one_too_high(self, sensor, at_ns):
+        """Whether the last set is farther above a stamp than disorder reaches, but no other stamp than its own is.
+
+        The first stamp of all counts twice: with nothing before it, it is no exception.
+        """
+        sure = [a.at_ns for a in sensor.log if a.sure]
+        second = sorted([*sure, *sure[:1]])[-2]
+        return second - at_ns <= sensor.timing.step_back_ns < self.last[1] - at_ns
 
     def _follows_odd(self):
         """Whether the last set is of a single stamp that was a little too high: it may hold up others for jump_ns."""
