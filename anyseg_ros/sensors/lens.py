@@ -8,10 +8,14 @@ the image. ``lens_parameters`` finds that limit, and the kernels call points bey
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from anyseg_ros.sensors.projection import BROWN, EQUIDISTANT, NONE
+
+# Off the axis, in rad, where a model is looked at: every 0.005 degrees up to 89.99, where 100 m aside is 2 cm ahead.
+ANGLES = np.radians(np.linspace(0.0, 89.99, 18_000))
 
 
 def lens_parameters(distortion: str, coefficients: tuple[float, ...]) -> tuple[int, np.ndarray, float]:
@@ -33,8 +37,8 @@ def lens_parameters(distortion: str, coefficients: tuple[float, ...]) -> tuple[i
             return EQUIDISTANT, padded, math.pi / 2
         return NONE, padded, math.inf
     if distortion == "equidistant":
-        slope = [1.0, *(factor * k for factor, k in zip((3, 5, 7, 9), padded[:4], strict=True))]
-        return EQUIDISTANT, padded, min(math.sqrt(_first_positive_root(slope)), math.pi / 2)
+        slope = np.polynomial.Polynomial([1.0, *(f * k for f, k in zip((3, 5, 7, 9), padded[:4], strict=True))])
+        return EQUIDISTANT, padded, min(_end_of_growth(lambda angle: slope(angle * angle), ANGLES), math.pi / 2)
     return BROWN, padded, _brown_limit(padded)
 
 
@@ -50,16 +54,21 @@ def _brown_limit(coefficients: np.ndarray) -> float:
     bottom = np.polynomial.Polynomial([1.0, 0.0, k4, 0.0, k5, 0.0, k6])
     growth = top * bottom + radius * (top.deriv() * bottom - top * bottom.deriv())
     growth -= 6 * math.hypot(p1, p2) * radius * bottom * bottom
-    pole = _first_positive_root(bottom.coef[::2])  # in r²
-    return min(_first_positive_root(growth.coef), math.sqrt(pole * (1 - 1e-9)))  # just before it the factor is positive
+    return _end_of_growth(lambda r: np.minimum(growth(r), bottom(r)), np.tan(ANGLES))  # a pole ends the model, too
 
 
-def _first_positive_root(ascending) -> float:
-    """The smallest positive real root of a polynomial that begins with 1 (from the constant up), or infinity.
+def _end_of_growth(slope: Callable[[np.ndarray], np.ndarray], places: np.ndarray) -> float:
+    """The last place before ``slope`` is no longer positive, or infinity when it is at all ``places``.
 
-    Solved for the inverse of its variable: that polynomial is monic, so that its largest root, which is the one
-    wanted, is accurate however small the higher coefficients are. Solved directly, one of 1e-17 spoils all roots.
+    Found by looking and halving: the roots of such a polynomial, by its companion matrix, are worth nothing when
+    coefficients differ by many orders of magnitude, as those of calibrations do.
     """
-    roots = np.roots(np.asarray(ascending, dtype=np.float64))
-    real = roots.real[(np.abs(roots.imag) <= 1e-9 * (1 + np.abs(roots.real))) & (roots.real > 0)]
-    return 1.0 / float(real.max()) if len(real) else math.inf
+    bad = ~(slope(places) > 0)
+    if not bad.any():
+        return math.inf
+    first = int(np.argmax(bad))
+    low, high = places[first - 1] if first else 0.0, places[first]
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
+    return float(low)

@@ -153,6 +153,7 @@ def steep_up_to(radius, model):
 @example([-0.3515625, 0.056640625, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0], "plumb_bob")  # nearly flat, and tangential
 @example([0.0, 0.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.03125], "rational_polynomial")  # a steep bend
 @example([-0.3, 0.1, 0.0, 0.0, 6e-18, 0.0, 0.0, 0.0], "plumb_bob")
+@example([0.0, 0.0, 0.0, 0.0, 0.25, 0.0, 0.25, -1.1754943508222875e-38], "rational_polynomial")
 @given(st.lists(st.floats(-0.4, 0.4), min_size=8, max_size=8), st.sampled_from(sorted(COUNTS)))
 def test_projected_rays_come_back_for_any_lens(values, distortion):
     points = np.column_stack([np.random.default_rng(0).uniform(-1.5, 1.5, (60, 2)), np.ones(60)])
