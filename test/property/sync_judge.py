@@ -157,21 +157,25 @@ class Judge:
 
     def _judge_late(self, sensor, arrived):
         """A clock that was set back by little: its stamps may be late for a while, not for long."""
-        timing, run = sensor.timing, (sensor.timing.name, self.last)
-        goes_on = self.late.of == run and arrived.at_ns > self.late.at_ns
+        timing = sensor.timing
+        if self.last is None or self.last[2] != timing.name:
+            return
+        goes_on = self.late.of == self.last and arrived.at_ns > self.late.at_ns
         if not goes_on:  # a single stamp that was a little too high may hold up those after it for jump_ns
             reach = self.config.jump_ns if self._follows_one_too_high(sensor, arrived.at_ns) else timing.step_back_ns
-            self.late = Late(run, arrived.at_ns, 0, reach // timing.period_ns + 5)
+            self.late = Late(self.last, arrived.at_ns, 0, reach // timing.period_ns + 5)
         self.late = replace(self.late, at_ns=arrived.at_ns, count=self.late.count + 1)
         self.checked["a_small_step_back_is_followed"] += 1
-        followed = self.late.count <= self.late.most or timing.name != self.last[2]
-        demand("a_small_step_back_is_followed", followed, self.late)
+        demand("a_small_step_back_is_followed", self.late.count <= self.late.most, self.late)
 
     def _follows_one_too_high(self, sensor, at_ns):
         """Whether the last set is farther above a stamp than disorder reaches, but no other stamp than its own is.
 
-        The first stamp of all counts twice: with nothing before it, it is no exception.
+        Its own is known still: it is not of a time that the sensor has left. The first stamp of all counts twice:
+        with nothing before it, it is no exception.
         """
+        if all(a.at_ns != self.last[1] for a in sensor.log):
+            return False
         sure = [a.at_ns for a in sensor.log if a.sure]
         second = sorted([*sure, *sure[:1]])[-2]
         return second - at_ns <= sensor.timing.step_back_ns < self.last[1] - at_ns
