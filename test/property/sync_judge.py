@@ -23,6 +23,9 @@ class Late:
     most: int
 
 
+NO_LATE = Late(None, 0, 0, 0)
+
+
 class Judge:
     """Keeps its own account of what is due.
 
@@ -38,7 +41,7 @@ class Judge:
         }
         self.last = None  # (stamp, corrected, reference) of the last set since everything started over
         self.odd = []  # (sensor, start, stamp) of odd measurements since everything started over
-        self.late = Late(None, 0, 0, 0)
+        self.late = NO_LATE
         self.floor = (-FOREVER, 0)
         self.since_ns = -FOREVER  # the first of all is answered from its present measurement on
         self.wanted = {}  # (reference, stamp) -> corrected, of due sets that were not given yet
@@ -93,7 +96,7 @@ class Judge:
         self.floor, self.unsure_floor, self.life = (-FOREVER, 0), False, False
         by_clock = op.kind == "reset" or any(r.reason.startswith("the clock") for r in call.resets)
         self.answer_next = by_clock and op.kind != "add"
-        self.last = None
+        self.last, self.late = None, NO_LATE
         self.odd.clear()
         for name, sensor in self.sensors.items():
             recent = sensor.jumped_ns is not None and now - sensor.jumped_ns <= self.config.jump_ns
