@@ -90,7 +90,7 @@ def test_hundreds_of_schedules():
     assert set(found["checked"]) == prove_sync.CHECKS
 
 
-@pytest.mark.parametrize("seed", [14, 38, 204, 448, 1198])
+@pytest.mark.parametrize("seed", [14, 38, 204, 448, 1198, 12177, 12760, 14052, 18834])
 def test_schedules_that_once_broke_it(seed):
     prove(seed)
 
