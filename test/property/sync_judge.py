@@ -115,7 +115,7 @@ class Judge:
             self.odd.append((sensor.timing.name, op.measurement.start_ns or stamp - 1, stamp))
         reasons = [r.reason for r in call.resets if r.sensor in (None, op.measurement.sensor)]
         if any(reason.startswith("the stamps") for reason in reasons):
-            sensor.log = [a for a in sensor.log if not a.sure][-4:]  # one of these was held back
+            sensor.keep_nearest(4, op.measurement.stamp_ns)  # one of these was held back
             sensor.newest = sensor.held = None
             sensor.stamps.clear()
         arrived = sensor.arrive(op.measurement, op.now_ns, self.config.jump_ns)

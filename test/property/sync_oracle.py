@@ -44,6 +44,11 @@ class Sensor:
         self.stamps.clear()
         self.newest = self.held = self.steady_since_ns = None
 
+    def keep_nearest(self, count, stamp_ns):
+        """Keep of the unsure ones those nearest to a stamp, in order of arrival."""
+        near = sorted((a for a in self.log if not a.sure), key=lambda a: abs(a.measurement.stamp_ns - stamp_ns))[:count]
+        self.log = [a for a in self.log if any(a is each for each in near)]
+
     def arrive(self, measurement, now_ns, jump_ns):
         """Log a measurement; returns it where it is sure to be taken for good, else None."""
         timing, stamp = self.timing, measurement.stamp_ns

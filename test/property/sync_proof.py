@@ -82,7 +82,9 @@ def dying_sensor(trial, rng):
     without = Player(replace(config, sensors=config.sensors[:-1]))
     without.play([op for op in ops if not _is_of(op, dead.name)])
     died_ns = next(op.now_ns for op in ops[at:] if op.now_ns)  # silence counts from the start of simulated time
-    settled_ns = died_ns + dead.stale_ns + config.max_wait_ns
+    # A stall defers what time does until everything has been drained: silence is noticed by advance alone.
+    noticed = (c.op.now_ns for c in calls if c.op.kind == "advance" and c.op.now_ns >= died_ns + dead.stale_ns)
+    settled_ns = next(noticed, died_ns + dead.stale_ns) + config.max_wait_ns
     leaps = any(b.now_ns < a.now_ns for a, b in zip(ops, ops[1:], strict=False))
     if leaps or any(dead.name in (call.reference, call.reference_before) for call in calls):
         return True
