@@ -85,6 +85,7 @@ class Judge:
                 self.sensors[reset.sensor].jumped_ns = now
         if op.kind in ("enable", "disable") and self.sensors[op.sensor].enabled != (op.kind == "enable"):
             self.sensors[op.sensor].start_over()
+            self.sensors[op.sensor].jumped_ns = None
             self.sensors[op.sensor].enabled = op.kind == "enable"
         if not jumped:
             return
@@ -174,11 +175,11 @@ class Judge:
     def _follows_one_too_high(self, sensor, at_ns):
         """Whether the last set is farther above a stamp than disorder reaches, but no other stamp than its own is.
 
-        Its own is known still: it is not of a time that the sensor has left. The first stamp of all counts twice:
-        with nothing before it, it is no exception.
+        The first stamp of all counts twice: with nothing before it, it is no exception. A set of before the sensor was
+        switched off is one too high; one of before its stamps have just jumped is not.
         """
         if all(a.at_ns != self.last[1] for a in sensor.log):
-            return False
+            return sensor.jumped_ns is None or self.now_ns - sensor.jumped_ns > self.config.jump_ns
         sure = [a.at_ns for a in sensor.log if a.sure]
         second = sorted([*sure, *sure[:1]])[-2]
         return second - at_ns <= sensor.timing.step_back_ns < self.last[1] - at_ns
@@ -271,17 +272,17 @@ class Judge:
             for sensor in self.sensors.values():
                 sensor.steady_since_ns = None
         elif call.op.kind == "add":
-            self._judge_silence(self.sensors[call.op.measurement.sensor], now)
+            self._judge_silence(self.sensors[call.op.measurement.sensor], call.reference)
 
-    def _judge_silence(self, sensor, now_ns):
+    def _judge_silence(self, sensor, reference):
         """While one sensor delivers steadily, there is output."""
-        if sensor.steady_since_ns is None or self.sync.reference is None:
+        if sensor.steady_since_ns is None or reference is None:
             return
         slowest = max(t.stale_ns for t in self.config.sensors)
         limit = 3 * slowest + self.config.max_wait_ns
         if self.tape.shifted or self._follows_odd():
             limit += self.config.jump_ns
-        silent = now_ns - max(sensor.steady_since_ns, self.quiet_since_ns)
+        silent = self.now_ns - max(sensor.steady_since_ns, self.quiet_since_ns)
         self.checked["while_one_sensor_lives_there_is_output"] += 1
         demand("while_one_sensor_lives_there_is_output", silent <= limit, (sensor.timing.name, silent / SECOND))
 

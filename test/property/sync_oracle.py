@@ -63,6 +63,8 @@ class Sensor:
         newest = self.newest
         odd = newest is not None and self._leaves(newest, at, now_ns, jump_ns)
         arrived = Arrived(at, start, measurement, not (odd or repeated or after_odd))
+        if newest is not None and now_ns - newest[1] > 1.5 * timing.period_ns:
+            self.steady_since_ns = None
         if repeated and not odd and any(a.at_ns == at and a.sure for a in self.log):
             return None
         self.log.append(arrived)
@@ -71,12 +73,9 @@ class Sensor:
         elif repeated:
             return None
         elif newest is None or at > newest[0]:
-            in_period = newest is not None and now_ns - newest[1] <= 1.5 * timing.period_ns
-            if not in_period or not arrived.sure or self.steady_since_ns is None:
+            if not arrived.sure or self.steady_since_ns is None:
                 self.steady_since_ns = now_ns
             self.newest = (at, now_ns)
-        elif now_ns - newest[1] > 1.5 * timing.period_ns:
-            self.steady_since_ns = None
         return arrived if arrived.sure else None
 
     @staticmethod

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sync_judge import Judge, check_counts
 from sync_play import Player, Violation, demand
-from sync_rigs import Tape, random_steps
+from sync_rigs import Op, Tape, random_steps
 
 VARIANTS = ("same_input_same_output", "payloads_do_not_matter", "more_advances_do_not_matter", "a_sensor_that_is_dead")
 
@@ -64,7 +64,7 @@ def dead_sensor(trial, rng):
         return False
     dead = rng.choice(config.sensors)
     alive = tuple(t for t in config.sensors if t is not dead)
-    ops = [op for op in trial.tape.ops if not _is_of(op, dead.name)]
+    ops = _without(trial.tape.ops, dead.name)
     without = Player(replace(config, sensors=alive))
     without.play(ops)
     never = Player(config)
@@ -78,9 +78,9 @@ def dying_sensor(trial, rng):
     name, config, ops = "a_sensor_that_is_dead", trial.tape.config, trial.tape.ops
     dead, at = config.sensors[-1], rng.randrange(len(ops))
     dying = Player(config)
-    calls = dying.play([op for k, op in enumerate(ops) if k < at or not _is_of(op, dead.name)])
+    calls = dying.play(_without(ops, dead.name, at))
     without = Player(replace(config, sensors=config.sensors[:-1]))
-    without.play([op for op in ops if not _is_of(op, dead.name)])
+    without.play(_without(ops, dead.name))
     died_ns = next(op.now_ns for op in ops[at:] if op.now_ns)  # silence counts from the start of simulated time
     # A stall defers what time does until everything has been drained: silence is noticed by advance alone.
     noticed = (c.op.now_ns for c in calls if c.op.kind == "advance" and c.op.now_ns >= died_ns + dead.stale_ns)
@@ -96,6 +96,14 @@ def dying_sensor(trial, rng):
 
 def _is_of(op, name):
     return op.sensor == name or (op.measurement is not None and op.measurement.sensor == name)
+
+
+def _without(ops, name, since=0):
+    """A tape without a sensor from a call on; where its own call starts simulated time, time passes in its place."""
+    start = next((k for k, op in enumerate(ops) if op.now_ns), None)
+    gone = [k >= since and _is_of(op, name) for k, op in enumerate(ops)]
+    kept = [Op("advance", op.now_ns, drained=op.drained) if lost else op for op, lost in zip(ops, gone, strict=True)]
+    return [op for k, op in enumerate(kept) if k == start or not gone[k]]
 
 
 def _with_other_payload(op):
