@@ -278,8 +278,9 @@ class Judge:
         """While one sensor delivers steadily, there is output."""
         if sensor.steady_since_ns is None or reference is None:
             return
-        slowest = max(t.stale_ns for t in self.config.sensors)
-        limit = 3 * slowest + self.config.max_wait_ns
+        timings = self.config.sensors
+        limit = 3 * max(t.stale_ns for t in timings) + self.config.max_wait_ns
+        limit += max(t.offset_ns for t in timings) - min(t.offset_ns for t in timings)  # stamps rise in any clock
         if self.tape.shifted or self._follows_odd():
             limit += self.config.jump_ns
         silent = self.now_ns - max(sensor.steady_since_ns, self.quiet_since_ns)
