@@ -49,6 +49,12 @@ class Sensor:
         near = sorted((a for a in self.log if not a.sure), key=lambda a: abs(a.measurement.stamp_ns - stamp_ns))[:count]
         self.log = [a for a in self.log if any(a is each for each in near)]
 
+    def read(self, measurement, sure):
+        """A measurement as the log keeps it."""
+        at, start = measurement.stamp_ns, measurement.start_ns
+        offset = self.timing.offset_ns
+        return Arrived(at - offset, (at if start is None else start) - offset, measurement, sure)
+
     def arrive(self, measurement, now_ns, jump_ns):
         """Log a measurement; returns it where it is sure to be taken for good, else None."""
         timing, stamp = self.timing, measurement.stamp_ns
@@ -58,11 +64,10 @@ class Sensor:
         if not repeated:
             self.stamps.append(stamp)
         at = stamp - timing.offset_ns
-        start = at if measurement.start_ns is None else measurement.start_ns - timing.offset_ns
         after_odd, self.held = self.held is not None, None
         newest = self.newest
         odd = newest is not None and self._leaves(newest, at, now_ns, jump_ns)
-        arrived = Arrived(at, start, measurement, not (odd or repeated or after_odd))
+        arrived = self.read(measurement, not (odd or repeated or after_odd))
         if newest is not None and now_ns - newest[1] > 1.5 * timing.period_ns:
             self.steady_since_ns = None
         if repeated and not odd and any(a.at_ns == at and a.sure for a in self.log):

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
-from sync_judge import Judge, check_counts
+from sync_judge import Judge
 from sync_play import Player, Violation, demand
 from sync_rigs import Op, Tape, random_steps
 
@@ -40,6 +40,18 @@ class Trial:
             self.judge.take(call)
         check_counts(self.tape.config, self.player.sync)
         self.judge.checked["every_measurement_is_counted"] += 1
+
+
+def check_counts(config, sync):
+    """Every measurement and every set ends in exactly one fate, and buffers keep to their bounds."""
+    sets = sync.set_counts()
+    demand("every_set_is_counted", sets["due"] == sets["given"] + sets["reset"] + sync.open_sets, sets)
+    for timing in config.sensors:
+        counts = sync.counts()[timing.name]
+        whole = counts["buffered"] >= 0 and counts["received"] == sum(counts.values()) - counts["received"]
+        demand("every_measurement_is_counted", whole, (timing.name, counts))
+        most = (config.max_chunks if timing.is_event else config.max_frames) + config.max_open_sets + 1
+        demand("memory_is_bounded", counts["buffered"] <= most, (timing.name, counts))
 
 
 def play_again(trial, variant, rng):
