@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``anyseg-train evaluate``, ``pixel-baseline`` and ``figures``: what a checkpoint reaches, and pictures of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from anyseg_training.data import Normaliser, Pack
+from anyseg_training.evaluate import evaluate
+from anyseg_training.figures import draw_figures
+from anyseg_training.fitting import load_fitting
+from anyseg_training.pixel_baseline import pixel_baseline
+from anyseg_training.protocols import PROTOCOLS
+from anyseg_training.report import markdown
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Declare them."""
+    score = commands.add_parser("evaluate", help="score every subset of modalities")
+    score.add_argument("--checkpoint", type=Path, required=True)
+    score.add_argument("--pack", type=Path, required=True, help="packed split to score")
+    score.add_argument("--train-pack", type=Path, required=True, help="packed training set, for the prior to beat")
+    score.add_argument("--out", type=Path, required=True, help="writes OUT.json and OUT.md")
+    score.add_argument("--protocol", choices=sorted(PROTOCOLS), default="skip", help="what a missing sensor means")
+    score.set_defaults(run=run_evaluate)
+
+    pixels = commands.add_parser("pixel-baseline", help="what a pixel's own channels give away: logistic regression")
+    pixels.add_argument("--train-pack", type=Path, required=True, help="packed set to fit")
+    pixels.add_argument("--pack", type=Path, required=True, help="packed split to score")
+    pixels.add_argument("--out", type=Path, required=True, help="writes this JSON file")
+    pixels.set_defaults(run=run_pixel_baseline)
+
+    figures = commands.add_parser("figures", help="bars over subsets and class maps of what 'evaluate' wrote")
+    figures.add_argument("--scores", type=Path, nargs="+", required=True, help="JSON files of one protocol and split")
+    figures.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
+    figures.set_defaults(run=run_figures)
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """``anyseg-train evaluate``."""
+    pack = Pack(args.pack)
+    model, meta = load_fitting(args.checkpoint, pack)
+    normaliser = Normaliser(pack.modalities, meta.normalisation)
+    result = evaluate(model, pack, normaliser, np.asarray(Pack(args.train_pack).prior), args.protocol)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.with_suffix(".json").write_text(json.dumps(result))
+    args.out.with_suffix(".md").write_text(markdown(result))
+    print(markdown(result))
+
+
+def run_pixel_baseline(args: argparse.Namespace) -> None:
+    """``anyseg-train pixel-baseline``."""
+    scores = pixel_baseline(Pack(args.train_pack), Pack(args.pack))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(scores, indent=1) + "\n")
+    for name, score in scores.items():
+        print(f"{name}: mIoU {score['best']:.1f} from a pixel's own three channels")
+
+
+def run_figures(args: argparse.Namespace) -> None:
+    """``anyseg-train figures``."""
+    for path in draw_figures(args.scores, args.out):
+        print(path)
