@@ -35,8 +35,9 @@ SIM = [
     "h5py>=3.8",
     "pillow>=10",
 ]
-TRAIN = ["h5py>=3.8", "hdf5plugin>=4.1", "matplotlib>=3.7", "pillow>=10"]
-DEV = [
+TRAIN = ["h5py>=3.8", "hdf5plugin>=4.1", "matplotlib>=3.7", "pillow>=10", "tensorboard>=2.14"]
+ONNX = ["onnx>=1.16", "onnxruntime>=1.18"]
+DEV = ONNX + [
     "pytest>=8.3,<8.4",
     "pytest-xdist>=3.5",
     "hypothesis>=6.100",
@@ -81,7 +82,7 @@ setup(
         "rosbags>=0.10",
         "tqdm>=4.60",
     ],
-    extras_require={"ros": ROS, "sim": SIM, "train": TRAIN, "dev": DEV},
+    extras_require={"ros": ROS, "sim": SIM, "train": TRAIN, "onnx": ONNX, "dev": DEV},
     zip_safe=False,
     entry_points={
         "console_scripts": [
