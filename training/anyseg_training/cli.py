@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from anyseg_training.commands import pack, score, ship, train
+from anyseg_training.commands import ablate, pack, score, ship, train
 
-GROUPS = (pack, train, score, ship)
+GROUPS = (pack, train, score, ship, ablate)
 
 
 def build_parser() -> argparse.ArgumentParser:
