@@ -21,7 +21,13 @@ HEAD_BLOCK_BYTES = 4 << 20
 
 
 class CpuNetwork:
-    """Encoder and head of one checkpoint, float32."""
+    """Encoder and head of one checkpoint, float32.
+
+    Attributes:
+        device: the CPU.
+    """
+
+    device = torch.device("cpu")
 
     def __init__(self, encoder: MiT, head: FoldedHead) -> None:
         """Keep the modules, whose weights are read at every call.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a checkpoint's network on one frame after another.
 
-The head is folded once at load. On a CPU everything goes by blocks of rows (``cpu_network``), elsewhere by whole maps.
-The labels are taken from logits upsampled from a quarter of the grid, as in training and evaluation.
+The head is folded once at load. What runs then is a ``Network``: on a CPU one by blocks of rows (``cpu_network``),
+elsewhere one by whole maps (``torch_network``). The labels are taken from logits upsampled from a quarter of the grid,
+as in training and evaluation.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import logging
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from anyseg_ros.engine.cpu_network import CpuNetwork
 from anyseg_ros.engine.folded import FoldedHead
+from anyseg_ros.engine.network import Network
+from anyseg_ros.engine.torch_network import TorchNetwork
 from anyseg_ros.model.checkpoint import CheckpointMeta
 from anyseg_ros.model.segmentor import AnySeg
 
@@ -27,7 +29,6 @@ class Engine:
     """The network, ready to run.
 
     Attributes:
-        device: where it runs now.
         meta: the checkpoint's description.
     """
 
@@ -48,33 +49,35 @@ class Engine:
                 raise ValueError(f"{threads} threads; at least 1 is needed")
             torch.set_num_threads(threads)
         self.meta = meta
-        model = copy.deepcopy(model).eval().requires_grad_(False).float()
+        model = copy.deepcopy(model).cpu().eval().requires_grad_(False).float()
         self._encoder = model.encoder
         self._head = FoldedHead(model.head)
         self._cpu = CpuNetwork(self._encoder, self._head)
-        self.device = torch.device("cpu")
+        self._network: Network = self._cpu
         self._choose(device)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs now."""
+        return self._network.device
+
     def _choose(self, wanted: str) -> None:
-        """Move to the device and try it; under ``auto`` a failing one is left for the CPU."""
+        """Take the device's network and try it; under ``auto`` a failing one is left for the CPU's."""
         name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
         try:
-            self._move(torch.device(name))
+            device = torch.device(name)
+            if device.type != "cpu":
+                self._network = TorchNetwork(self._encoder, self._head, device)
             self._labels(np.zeros((1, 3, *self.meta.grid), np.float32))
         except (RuntimeError, AssertionError) as error:
             if wanted != "auto" or name == "cpu":
                 raise ValueError(f"device '{wanted}' cannot be used: {error}; 'auto' and 'cpu' always work") from error
-            self._fall_back(error)
+            self._fall_back(name, error)
         log.info("the network runs on %s", self.device)
 
-    def _move(self, device: torch.device) -> None:
-        self._encoder.to(device)
-        self._head.to(device)
-        self.device = device
-
-    def _fall_back(self, error: Exception) -> None:
-        log.error("device %s failed (%s); the network goes on running on the CPU, more slowly", self.device, error)
-        self._move(torch.device("cpu"))
+    def _fall_back(self, device: object, error: Exception) -> None:
+        log.error("device %s failed (%s); the network goes on running on the CPU, more slowly", device, error)
+        self._network = self._cpu
 
     def infer(self, stack: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Segment one frame.
@@ -91,32 +94,24 @@ class Engine:
         try:
             return self._labels(stack)
         except RuntimeError as error:
-            if self.device.type == "cpu":
+            if self._network is self._cpu:
                 raise
-            self._fall_back(error)
+            self._fall_back(self.device, error)
             return self._labels(stack)
 
     @torch.inference_mode()
     def logits(self, stack: np.ndarray | Tensor) -> Tensor:
         """[M,3,H,W] -> float32 [K,H/4,W/4] on the engine's device. Errors as in ``infer``."""
-        images = self._images(stack)
-        if self.device.type == "cpu":
-            return self._cpu.logits(images)
-        maps = self._encoder(images.contiguous(memory_format=torch.channels_last))
-        return self._head([m.mean(0, keepdim=True) for m in maps])[0]
-
-    def _images(self, stack: np.ndarray | Tensor) -> Tensor:
-        """The stack on the engine's device, after a look at its shape."""
-        images = torch.as_tensor(stack, dtype=torch.float32)
-        if images.dim() != 4 or images.shape[1] != 3 or images.shape[0] == 0:
-            raise ValueError(f"a stack of shape {tuple(images.shape)} was given; expected [M,3,H,W] with M at least 1")
-        return images.to(self.device)
+        return self._network.logits(_images(stack))
 
     @torch.inference_mode()
     def _labels(self, stack: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-        if self.device.type == "cpu":
-            return self._cpu.labels(self._images(stack))
-        full = F.interpolate(self.logits(stack)[None], scale_factor=4, mode="bilinear", align_corners=False)[0]
-        best, labels = full.max(0)
-        confidence = 1.0 / (full - best).exp_().sum(0)
-        return labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+        return self._network.labels(_images(stack))
+
+
+def _images(stack: np.ndarray | Tensor) -> Tensor:
+    """The stack as a tensor, after a look at its shape."""
+    images = torch.as_tensor(stack, dtype=torch.float32)
+    if images.dim() != 4 or images.shape[1] != 3 or images.shape[0] == 0:
+        raise ValueError(f"a stack of shape {tuple(images.shape)} was given; expected [M,3,H,W] with M at least 1")
+    return images

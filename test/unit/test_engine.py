@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from anyseg_ros.engine.engine import Engine
+from anyseg_ros.engine.torch_network import TorchNetwork
 from anyseg_ros.model.checkpoint import CheckpointMeta
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
@@ -100,19 +101,30 @@ def test_a_failing_gpu_at_start_falls_back_loudly(model, meta, monkeypatch, capl
     assert engine.infer(np.zeros((1, 3, *GRID), np.float32))[0].shape == GRID
 
 
-def test_a_gpu_lost_on_the_way_costs_no_frame(model, meta, monkeypatch, caplog):
+def test_a_gpu_lost_on_the_way_costs_no_frame(model, meta, caplog):
+    class Lost:
+        device = torch.device("cuda")
+
+        def labels(self, images):
+            raise RuntimeError("device lost")
+
     engine = Engine(model, meta, device="cpu")
     expected = engine.infer(np.ones((1, 3, *GRID), np.float32))[0]
-    plain = engine._labels
-
-    def lost(stack):
-        if engine.device.type == "cuda":
-            raise RuntimeError("device lost")
-        return plain(stack)
-
-    monkeypatch.setattr(engine, "_labels", lost)
-    engine.device = torch.device("cuda")
+    engine._network = Lost()
     with caplog.at_level(logging.ERROR):
         found = engine.infer(np.ones((1, 3, *GRID), np.float32))[0]
     np.testing.assert_array_equal(found, expected)
-    assert "device lost" in caplog.text and engine.device.type == "cpu"
+    assert "device cuda failed (device lost)" in caplog.text and engine.device.type == "cpu"
+
+
+@pytest.mark.parametrize("modalities", [1, 3])
+def test_whole_maps_elsewhere_agree_with_blocks_on_the_cpu(model, meta, modalities):
+    engine = Engine(model, meta, device="cpu")
+    elsewhere = TorchNetwork(engine._encoder, engine._head, torch.device("cpu"))
+    stack = torch.randn(modalities, 3, *GRID)
+    with torch.inference_mode():
+        torch.testing.assert_close(elsewhere.logits(stack), engine.logits(stack), atol=1e-4, rtol=0)
+        labels, confidence = elsewhere.labels(stack)
+    expected = engine.infer(stack)
+    assert (labels == expected[0]).mean() > 0.999
+    np.testing.assert_allclose(confidence, expected[1], atol=1e-4)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the engine runs, whatever it is made of."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Network(Protocol):
+    """One checkpoint's network, ready on one device. A RuntimeError from it means that the device failed."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images float32 [M,3,H,W] on any device -> logits float32 [K,ceil(H/4),ceil(W/4)]."""
+
+    def labels(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Images float32 [M,3,H,W] on any device -> labels uint8 [H,W] and their probabilities float32 [H,W]."""
