@@ -73,18 +73,24 @@ def events_from_points(msg: Any, width: int = 0, height: int = 0) -> Events:
         raise PayloadError(f"the event cloud has no field {', '.join(missing)}, expected x, y, t and p")
     cloud = _structured(msg, {name: fields[name] for name in ("x", "y", "t", "p")})
     with np.errstate(invalid="ignore"):
-        columns, rows, t_ns = (_as_integer(cloud[name], np.int64) for name in ("x", "y", "t"))
+        columns, rows = (_pixels(cloud[name]) for name in ("x", "y"))
+        t_ns = _as_integer(cloud["t"], np.int64)
     end_x, end_y = width or 0x10000, height or 0x10000
-    outside = (columns < 0) | (columns >= end_x) | (rows < 0) | (rows >= end_y)
-    if np.any(outside):
+    if not (_within(columns, end_x) and _within(rows, end_y)):
+        outside = (columns < 0) | (columns >= end_x) | (rows < 0) | (rows >= end_y)
         raise PayloadError(
             f"{int(outside.sum())} of {len(cloud)} events lie outside the {end_x} x {end_y} sensor: correct the rig"
         )
-    t_ns = t_ns + stamp_ns(msg.header)
-    order = slice(None) if np.all(t_ns[1:] >= t_ns[:-1]) else np.argsort(t_ns, kind="stable")
-    polarity = (cloud["p"] > 0).astype(np.uint8)
-    x, y = columns.astype(np.uint16), rows.astype(np.uint16)
+    t_ns += stamp_ns(msg.header)
+    order = slice(None) if (t_ns[1:] >= t_ns[:-1]).all() else np.argsort(t_ns, kind="stable")
+    polarity = (cloud["p"] > 0).view(np.uint8)
+    x, y = (values.astype(np.uint16, copy=False) for values in (columns, rows))
     return Events(x[order], y[order], t_ns[order], polarity[order], width, height)
+
+
+def _pixels(values: np.ndarray) -> np.ndarray:
+    """Positions as uint16 where their type says that they fit, else as int64."""
+    return _as_integer(values, np.uint16 if np.can_cast(values.dtype, np.uint16) else np.int64)
 
 
 def _structured(msg: Any, chosen: dict[str, Any]) -> np.ndarray:
@@ -116,8 +122,15 @@ def _structured(msg: Any, chosen: dict[str, Any]) -> np.ndarray:
     return np.ndarray((height, width), layout, data, strides=(row_step, point_step)).reshape(-1)
 
 
+def _within(values: np.ndarray, end: int) -> bool:
+    """Whether all are at least 0 and below ``end``."""
+    return len(values) == 0 or (int(values.min()) >= 0 and int(values.max()) < end)
+
+
 def _as_integer(values: np.ndarray, dtype) -> np.ndarray:
     """Any numeric field as integers; what does not fit becomes the nearest that does, NaN becomes 0."""
+    if values.dtype.kind != "f" and np.can_cast(values.dtype, dtype):
+        return values.astype(dtype)
     if values.dtype.kind == "f":
         values = np.nan_to_num(values.astype(np.float64), nan=0.0)
     limits = np.iinfo(dtype)
