@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from anyseg_training.muses import read_measurements, read_rig, read_scenes
-from anyseg_training.samples import STORED, stored
+from anyseg_training.samples import MODALITIES, stored
 from bag_kit import GRID, tiny_checkpoint
 from tiny_muses import CAMERA_SIZE, pack_of, write_tiny_muses
 
@@ -58,12 +58,12 @@ def test_a_packed_scene_is_the_replayed_one_bit_for_bit(dataset, tmp_path, name)
     for i, scene in enumerate(scenes):
         data = read_measurements(dataset, scene, rig)
         present = through_a_bag(tmp_path / f"bag{i}", rig, data)
-        assert set(present) == set(STORED)
+        assert set(present) == set(MODALITIES)
         stack = pipeline.encode(FrameSet(data.reference_ns, "camera", present))
         for m, sensor in enumerate(pack.modalities):
             assert (sensor in stack.raw) == pack.present[i, m], stack.problems
             if sensor in stack.raw:
-                again = stored(sensor, stack.raw[sensor], encoding.camera.full_scale)
+                again = stored(sensor, stack.raw[sensor], encoding)
                 np.testing.assert_array_equal(again, pack.arrays[sensor][i])
         why = {entry["modality"]: entry["reason"] for entry in pack.index["absent"] if entry["scene"] == scene.name}
         assert {sensor: reason.value for sensor, reason in stack.absent.items()} == why

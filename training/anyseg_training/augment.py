@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import cv2
 import numpy as np
 
@@ -73,7 +75,11 @@ def thin_points(image: np.ndarray, zoom: float, rng: np.random.Generator) -> np.
 
 
 def augment(
-    images: dict[str, np.ndarray], labels: np.ndarray, zoom_max: float, rng: np.random.Generator, values: bool = True
+    images: dict[str, np.ndarray],
+    labels: np.ndarray,
+    zoom_max: float,
+    rng: np.random.Generator,
+    varied: Collection[str] | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """One random flip and zoom for everything, then what is each modality's own.
 
@@ -82,7 +88,7 @@ def augment(
         labels: uint8 [H,W].
         zoom_max: largest magnification.
         rng: the only source of randomness.
-        values: also change what each sensor reports; its meaning must be that of the default encoding.
+        varied: modalities of which it also changes what the sensor reports, as the default encoding has it; None: all.
     """
     height, width = labels.shape
     window = zoom_window(height, width, zoom_max, rng)
@@ -92,7 +98,7 @@ def augment(
     out = {}
     for name, image in images.items():
         moved = resample_camera(image, window, flip) if name == "camera" else image[:, pick[0], pick[1]]
-        if not values:
+        if varied is not None and name not in varied:
             out[name] = moved
         elif name == "camera":
             out[name] = jitter_camera(moved, rng)

@@ -3,27 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from anyseg_ros.labels import CITYSCAPES
-from anyseg_ros.sensors.rig import Rig, optical_model
-from anyseg_ros.types import UNLABELLED
-from anyseg_training.muses import (
-    DatasetError,
-    Scene,
-    TornFile,
-    read_events,
-    read_image,
-    read_labels,
-    read_points,
-    read_rig,
-    read_scenes,
-)
+from anyseg_training.layouts import open_source
+from anyseg_training.muses import DatasetError, TornFile
+from anyseg_training.samples import Source
 
 
 @dataclass(frozen=True)
@@ -47,24 +34,28 @@ class Findings:
 
 
 def check_split(root: Path, split: str, bar: bool = True) -> Findings:
-    """Read every camera, lidar, event and label file of a split.
-
-    Args:
-        root: dataset in the MUSES layout.
-        split: train, val or test.
-        bar: show progress.
+    """Read every file of a split, whatever its layout (see ``open_source``).
 
     Raises:
         DatasetError: there is no such split, no calibration, or not one picture to take the size from.
     """
-    scenes = read_scenes(root, split)
-    pictured = [s for s in scenes if s.file(root, "frame_camera", "frame_camera.png").is_file()]
-    rig = read_rig(root, *(pictured or scenes))
+    return check_source(open_source(root, split), bar)
+
+
+def check_source(source: Source, bar: bool = True) -> Findings:
+    """Read every file of a source; ``bar`` shows progress.
+
+    Raises:
+        DatasetError: as ``check_split``.
+    """
     fatal: list[str] = []
     torn: list[str] = []
     files = 0
-    for scene in tqdm(scenes, unit="scene", disable=not bar, desc=f"check {split}"):
-        for read in readers(root, scene, rig):
+    samples = tqdm(
+        source.checks(), total=len(source.entries), unit="sample", disable=not bar, desc=f"check {source.split}"
+    )
+    for reads in samples:
+        for read in reads:
             files += 1
             try:
                 read()
@@ -73,33 +64,3 @@ def check_split(root: Path, split: str, bar: bool = True) -> Findings:
             except DatasetError as error:
                 fatal.append(str(error))
     return Findings(files, fatal, torn)
-
-
-def readers(root: Path, scene: Scene, rig: Rig) -> list[Callable[[], object]]:
-    """One call for each file of a scene."""
-    events = optical_model(rig.sensor("event"))
-    camera = optical_model(rig.sensor("camera"))
-    return [
-        lambda: read_image(scene.file(root, "frame_camera", "frame_camera.png")),
-        lambda: read_points(scene.file(root, "lidar", "lidar.bin")),
-        lambda: read_events(
-            scene.file(root, "event_camera", "event_camera.h5"), (events.width, events.height), scene.exposure_end_us
-        ),
-        lambda: usable_labels(root, scene, (camera.height, camera.width)),
-    ]
-
-
-def usable_labels(root: Path, scene: Scene, size: tuple[int, int]) -> np.ndarray:
-    """The labels of a scene.
-
-    Raises:
-        DatasetError: they cannot be read, are of another size than the camera's, or hold values that are no class.
-    """
-    labels = read_labels(root, scene)
-    path = scene.file(root, "gt_semantic", "gt_labelTrainIds.png")
-    if labels.shape != size:
-        raise DatasetError(f"{path} is {labels.shape[0]}x{labels.shape[1]} (height x width), the camera {size}")
-    strange = np.setdiff1d(labels, [*range(len(CITYSCAPES)), UNLABELLED]).tolist()
-    if strange:
-        raise DatasetError(f"{path} holds labels {strange}; classes are 0 to {len(CITYSCAPES) - 1}, and 255 for none")
-    return labels

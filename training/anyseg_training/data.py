@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A packed set: encoded samples as memory-mapped arrays, and the batches that training draws from them.
 
-A pack is a folder: ``index.json`` (what the samples are), per modality ``<name>.npy`` [N,3,H,W] (camera uint8, the
+A pack is a folder: ``index.json`` (what the samples are), per modality ``<name>.npy`` [N,3,H,W] (pictures uint8, the
 others float16), ``labels.npy`` uint8 [N,H,W], ``present.npy`` bool [N,M] (the index says why not), ``prior.npy`` uint8
 [H,W] (each position's most frequent class). A modality that is absent from a sample is not fed.
 """
@@ -9,15 +9,18 @@ others float16), ``labels.npy`` uint8 [N,H,W], ``present.npy`` bool [N,M] (the i
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from anyseg_ros.sensors.presets import EncodingError, encoding_of
+from anyseg_ros.sensors.presets import EncodingError
 from anyseg_training.augment import augment
+from anyseg_training.pictures import AnyEncoding, PictureEncoding, pack_encoding
 
 INDEX = "index.json"
 FORMAT = 2
@@ -51,7 +54,7 @@ class Pack:
         encoding: what the payloads became.
         modalities: names, in the order of the stack.
         grid: (height, width).
-        samples: list of dicts with scene, drive, weather, time_of_day.
+        samples: list of dicts with scene, drive and what ``conditions_of`` reads.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -69,7 +72,7 @@ class Pack:
                 f"{self.root} is a pack of format {self.index.get('format')}, this code reads {FORMAT}; pack again"
             )
         try:
-            self.encoding = encoding_of(self.index["encoding"], self.index["encoding_parameters"], str(self.root))
+            self.encoding = pack_encoding(self.index["encoding"], self.index["encoding_parameters"], str(self.root))
         except EncodingError as error:
             raise PackError(str(error)) from error
         self.modalities: list[str] = self.index["modalities"]
@@ -96,6 +99,22 @@ class Pack:
         full_scale = self.encoding.camera.full_scale
         images = {name: decoded(array[i], full_scale) for name, array in self.arrays.items()}
         return images, np.asarray(self.labels[i])
+
+
+def conditions_of(sample: dict[str, Any]) -> list[str]:
+    """The conditions that a sample is scored under, such as ``night`` and ``rain``; each at most once."""
+    named = sample["conditions"] if "conditions" in sample else [sample["time_of_day"], sample["weather"]]
+    return list(dict.fromkeys(named))
+
+
+def varied(encoding: AnyEncoding, modalities: Sequence[str]) -> frozenset[str]:
+    """The modalities whose values augmentation may change, for their meaning is the one that it was written for."""
+    if isinstance(encoding, PictureEncoding):
+        return frozenset({"camera"})
+    if encoding.of_muses_sdk:
+        return frozenset()
+    unknown = set() if encoding.event.representation == "histogram" else {"event"}
+    return frozenset(modalities) - unknown
 
 
 def decoded(stored: np.ndarray, full_scale: float) -> np.ndarray:
@@ -133,6 +152,7 @@ class TrainingBatches:
         self.batch = batch
         self.zoom_max = zoom_max
         self.seed = seed
+        self._varied = varied(pack.encoding, pack.modalities)
         self._epoch = -1
         self._order = np.empty(0, np.intp)
 
@@ -151,7 +171,7 @@ class TrainingBatches:
             i = self.sample_index(draw)
             images, label = self.pack.raw(i)
             rng = np.random.default_rng([self.seed, 2, draw])
-            images, label = augment(images, label, self.zoom_max, rng, not self.pack.encoding.of_muses_sdk)
+            images, label = augment(images, label, self.zoom_max, rng, self._varied)
             stacks.append(self.normaliser(images))
             labels.append(label)
             present.append(self.pack.present[i])

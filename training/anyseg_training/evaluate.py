@@ -21,7 +21,7 @@ from anyseg_ros.metrics import confusion
 from anyseg_ros.modality import Modality, all_subsets, subset_name
 from anyseg_ros.model.segmentor import AnySeg
 from anyseg_ros.types import UNLABELLED
-from anyseg_training.data import Normaliser, Pack, PackError
+from anyseg_training.data import Normaliser, Pack, PackError, conditions_of
 from anyseg_training.protocols import PROTOCOLS, Protocol
 from anyseg_training.report import ALL, PRIOR, report
 
@@ -138,6 +138,6 @@ def evaluate(
         sample = pack.samples[i]
         for subset, answer in answers.items():
             added = confusion(answer, labels, classes)
-            for condition in (ALL, sample["time_of_day"], sample["weather"]):
+            for condition in (ALL, *conditions_of(sample)):
                 counts[subset, condition] += added
     return report(counts, pack, protocol)

@@ -59,11 +59,17 @@ class Scene:
     weather: str
     time_of_day: str
     exposure_end_us: int
+    exposure_start_us: int = 0
 
     @property
     def drive(self) -> str:
         """The recording that it belongs to: the part of its name before ``_frame``."""
         return self.name.split("_frame")[0]
+
+    @property
+    def exposure_middle_ns(self) -> int:
+        """The middle of the picture's exposure; its end where the start is not known."""
+        return (self.exposure_end_us + (self.exposure_start_us or self.exposure_end_us)) * 500
 
     def file(self, root: Path, folder: str, suffix: str) -> Path:
         """``<folder>/<split>/<weather>/<time of day>/<scene>_<suffix>``."""
@@ -79,22 +85,37 @@ def read_scenes(root: Path, split: str) -> list[Scene]:
     path = root / "meta.json"
     if not path.is_file():
         raise DatasetError(f"{root} holds no meta.json; expected a folder in the layout of MUSES")
-    meta = json.loads(path.read_text())
-    scenes = [
-        Scene(
-            name,
-            entry["split"],
-            entry["weather"],
-            entry["time_of_day"],
-            int(entry.get("frame_camera_exposure_end_timestamp_us") or 0),
-        )
-        for name, entry in sorted(meta.items())
-        if entry["split"] == split
-    ]
+    try:
+        meta = json.loads(path.read_text())
+        scenes = [_scene(name, entry) for name, entry in sorted(meta.items()) if entry["split"] == split]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{path} is no table of scenes with split, weather and time_of_day ({type(error).__name__}: {error})"
+        ) from error
     if not scenes:
         found = sorted({entry["split"] for entry in meta.values()})
         raise DatasetError(f"{path} has no scene of split '{split}'; it has {', '.join(found) or 'none at all'}")
     return scenes
+
+
+def _scene(name: str, entry: dict) -> Scene:
+    start_us, end_us = (int(entry.get(f"frame_camera_exposure_{edge}_timestamp_us") or 0) for edge in ("start", "end"))
+    return Scene(name, entry["split"], entry["weather"], entry["time_of_day"], end_us, start_us)
+
+
+def read_calib(root: Path) -> dict:
+    """The calibration file of a dataset.
+
+    Raises:
+        DatasetError: it is missing or no JSON.
+    """
+    path = root / "calib.json"
+    if not path.is_file():
+        raise DatasetError(f"{root} holds no calib.json; expected a folder in the layout of MUSES")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DatasetError(f"{path} is no JSON: {error}") from error
 
 
 def read_rig(root: Path, *scenes: Scene) -> Rig:
@@ -103,10 +124,7 @@ def read_rig(root: Path, *scenes: Scene) -> Rig:
     Raises:
         DatasetError: calib.json or a picture is missing, or none can be read.
     """
-    path = root / "calib.json"
-    if not path.is_file():
-        raise DatasetError(f"{root} holds no calib.json; expected a folder in the layout of MUSES")
-    calib = json.loads(path.read_text())
+    calib = read_calib(root)
     height, width = _picture_size(root, scenes)
     event_size = MUSES_EVENT_SIZE
     if (width, height) != MUSES_CAMERA_SIZE:
@@ -157,10 +175,14 @@ def read_labels(root: Path, scene: Scene) -> np.ndarray:
     return labels
 
 
-def read_points(path: Path) -> Points:
-    """A lidar file: float64 [N,6] = x, y, z, intensity 0..255, ring, time.
+def read_points(path: Path, stamp_ns: int | None = None) -> Points:
+    """A lidar file: float64 [N,6] = x, y, z, intensity 0..255, ring, time in seconds.
 
     Points and intensities stay float64, so that an encoding that draws in double precision loses nothing.
+
+    Args:
+        path: the file.
+        stamp_ns: what the points' times are to be relative to; None leaves the times away.
 
     Raises:
         DatasetError: it is missing.
@@ -170,7 +192,8 @@ def read_points(path: Path) -> Points:
     if path.stat().st_size % 48:
         raise TornFile(f"{path} has a size that is no multiple of 48 bytes (six float64 per point)")
     table = np.fromfile(path, np.float64).reshape(-1, 6)
-    return Points(table[:, :3].copy(), table[:, 3].copy(), ring=table[:, 4].astype(np.uint16))
+    t_ns = None if stamp_ns is None else np.rint((table[:, 5] - stamp_ns * 1e-9) * 1e9).astype(np.int64)
+    return Points(table[:, :3].copy(), table[:, 3].copy(), t_ns, table[:, 4].astype(np.uint16))
 
 
 def read_events(path: Path, size: tuple[int, int], exposure_end_us: int) -> tuple[Events, int]:

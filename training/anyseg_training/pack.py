@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a packed set (see ``data``) of a dataset in the MUSES layout, with the encodings of anyseg_ros.sensors.
+"""Makes a packed set (see ``data``) of a dataset in any of the folder layouts (see ``layouts``).
 
 An interrupted pack goes on where it stopped: finished samples are marked in ``done.npy``.
 """
@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from anyseg_ros.labels import CITYSCAPES
 from anyseg_ros.sensors.checks import FrozenDetector, RejectedPayload
 from anyseg_ros.sensors.presets import DEFAULT, Encoding
 from anyseg_ros.types import UNLABELLED, Absence
 from anyseg_training.data import FORMAT, INDEX, PackError, decoded
-from anyseg_training.muses import read_scenes
-from anyseg_training.samples import DIGEST_BYTES, MODALITIES, STORED, EncodedSample, PackPlan, encoded_samples
+from anyseg_training.layouts import open_source
+from anyseg_training.pictures import AnyEncoding
+from anyseg_training.samples import DIGEST_BYTES, EncodedSample, PackPlan, Source, encoded_samples, storage
 
 CHUNK = 64
 # ``absence.npy`` holds 0 for what is there, else the place of the reason in this tuple.
 REASONS: tuple[Absence | None, ...] = (None, *Absence)
+NEVER = (Absence.NEVER_SEEN, "")
 
 
 def make_pack(
@@ -34,20 +35,23 @@ def make_pack(
     out: Path,
     workers: int = 2,
     bar: bool = True,
-    encoding: Encoding = DEFAULT,
+    encoding: Encoding | None = None,
     void_as_road: bool = False,
+    projected: str | None = None,
+    motion: bool = False,
 ) -> dict[str, int]:
     """Encode a split and write the pack.
 
     Args:
-        root: dataset in the MUSES layout.
+        root: dataset in one of the layouts of ``open_source``.
         split: train, val or test.
         grid: (height, width) of the network's grid.
         out: folder to write; resumed when it holds part of the same pack.
         workers: processes.
         bar: show progress.
-        encoding: what the payloads become.
+        encoding: what raw payloads become; None takes the layout's own.
         void_as_road: unlabelled pixels become class 0, as the AnySeg release trains and scores.
+        projected, motion: as for ``open_source``.
 
     Returns:
         Counts: samples, and per modality and reason how many payloads were left out (``lidar blind``).
@@ -55,32 +59,35 @@ def make_pack(
     Raises:
         DatasetError, PackError: says what does not fit.
     """
-    plan = PackPlan(root, tuple(read_scenes(root, split)), grid, encoding, void_as_road)
+    source = open_source(root, split, encoding, projected, motion)
+    return pack_source(PackPlan(source, tuple(grid), void_as_road), out, workers, bar)
+
+
+def pack_source(plan: PackPlan, out: Path, workers: int = 2, bar: bool = True) -> dict[str, int]:
+    """Encode a source and write the pack; see ``make_pack``."""
+    source = plan.source
     index = {
         "format": FORMAT,
-        "encoding": encoding.fingerprint,
-        "encoding_parameters": encoding.parameters(),
-        "void_as_road": void_as_road,
-        "split": split,
-        "grid": list(grid),
-        "modalities": list(MODALITIES),
-        "samples": [
-            {"scene": s.name, "drive": s.drive, "weather": s.weather, "time_of_day": s.time_of_day} for s in plan.scenes
-        ],
-    }
-    arrays = open_arrays(out, index, len(plan.scenes), grid)
+        "encoding": source.encoding.fingerprint,
+        "encoding_parameters": source.encoding.parameters(),
+        "void_as_road": plan.void_as_road,
+        "split": source.split,
+        "grid": list(plan.grid),
+        "modalities": list(source.modalities),
+        "samples": source.entries,
+    } | source.options()
+    arrays = open_arrays(out, index, source.encoding)
     missing = np.flatnonzero(~np.asarray(arrays["done"])).tolist()
     samples = encoded_samples(plan, missing, workers)
-    for sample in tqdm(samples, total=len(missing), unit="sample", disable=not bar, desc=f"pack {split}"):
-        store(arrays, sample)
+    for sample in tqdm(samples, total=len(missing), unit="sample", disable=not bar, desc=f"pack {source.split}"):
+        store(arrays, sample, index["modalities"])
         for name, (reason, sentence) in sample.absent.items():
-            tqdm.write(
-                f"{plan.scenes[sample.number].name}: {name} left out ({reason.value}), as at run time: {sentence}"
-            )
-    return finish(out, index, arrays, encoding)
+            scene = index["samples"][sample.number]["scene"]
+            tqdm.write(f"{scene}: {name} left out ({reason.value}), as at run time: {sentence}")
+    return finish(out, index, arrays, plan)
 
 
-def open_arrays(out: Path, plan: dict, count: int, grid: tuple[int, int]) -> dict[str, np.memmap]:
+def open_arrays(out: Path, plan: dict[str, Any], encoding: AnyEncoding) -> dict[str, np.memmap]:
     """Create the pack's arrays, or open those of an interrupted pack.
 
     Raises:
@@ -88,10 +95,13 @@ def open_arrays(out: Path, plan: dict, count: int, grid: tuple[int, int]) -> dic
     """
     out.mkdir(parents=True, exist_ok=True)
     plan_path = out / "plan.json"
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {name: ((count, 3, *grid), STORED[name]) for name in MODALITIES}
+    names, count, grid = plan["modalities"], len(plan["samples"]), plan["grid"]
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        name: ((count, 3, *grid), storage(name, encoding)) for name in names
+    }
     shapes |= {
         "labels": ((count, *grid), np.uint8),
-        "absence": ((count, len(MODALITIES)), np.uint8),
+        "absence": ((count, len(names)), np.uint8),
         "digest": ((count, DIGEST_BYTES), np.uint8),
         "done": ((count,), bool),
     }
@@ -109,12 +119,12 @@ def open_arrays(out: Path, plan: dict, count: int, grid: tuple[int, int]) -> dic
     return arrays
 
 
-def store(arrays: dict[str, np.memmap], sample: EncodedSample) -> None:
-    """Write one sample and mark it as done, in this order."""
+def store(arrays: dict[str, np.memmap], sample: EncodedSample, names: list[str]) -> None:
+    """Write one sample and mark it as done, in this order. A modality with neither image nor reason was never seen."""
     for name, image in sample.images.items():
         arrays[name][sample.number] = image
     arrays["labels"][sample.number] = sample.labels
-    reasons = [sample.absent[name][0] if name in sample.absent else None for name in MODALITIES]
+    reasons = [None if name in sample.images else sample.absent.get(name, NEVER)[0] for name in names]
     arrays["absence"][sample.number] = [REASONS.index(reason) for reason in reasons]
     arrays["digest"][sample.number] = sample.digest
     arrays["done"][sample.number] = True
@@ -135,52 +145,64 @@ def frozen_samples(samples: list[dict[str, Any]], digests: np.ndarray) -> list[i
     return frozen
 
 
-def finish(out: Path, plan: dict[str, Any], arrays: dict[str, np.memmap], encoding: Encoding) -> dict[str, int]:
+def finish(out: Path, index: dict[str, Any], arrays: dict[str, np.memmap], plan: PackPlan) -> dict[str, int]:
     """Who is absent and why, statistics, each position's most frequent class, and the index that says it is whole.
 
     Raises:
-        PackError: no sample has a modality, so that it cannot be normalised.
+        PackError: a modality is in no sample, so that it cannot be normalised.
     """
+    source, names = plan.source, index["modalities"]
     absence = np.array(arrays["absence"])
-    absence[frozen_samples(plan["samples"], np.asarray(arrays["digest"])), MODALITIES.index("camera")] = REASONS.index(
-        Absence.FROZEN
-    )
+    if "camera" in names:
+        frozen = frozen_samples(index["samples"], np.asarray(arrays["digest"]))
+        absence[frozen, names.index("camera")] = REASONS.index(Absence.FROZEN)
     present = absence == 0
-    normalisation = {}
-    for m, name in enumerate(MODALITIES):
-        rows = np.flatnonzero(present[:, m])
-        if len(rows) == 0:
-            raise PackError(f"no sample of split '{plan['split']}' has a usable {name} payload")
-        normalisation[name] = statistics(arrays[name], rows, encoding)
-    counts, prior = label_statistics(arrays["labels"], len(CITYSCAPES))
+    counts, prior = label_statistics(arrays["labels"], len(source.classes))
+    normalisation = normalised(source, arrays, present)
     np.save(out / "prior.npy", prior)
     np.save(out / "present.npy", present)
     for array in arrays.values():
         array.flush()
     absent = [
-        {"scene": plan["samples"][i]["scene"], "modality": MODALITIES[m], "reason": reason.value}
+        {"scene": index["samples"][i]["scene"], "modality": names[m], "reason": reason.value}
         for i, m in np.argwhere(~present)
         if (reason := REASONS[absence[i, m]]) is not None
     ]
-    index = plan | {
-        "classes": list(CITYSCAPES.names),
-        "palette": [list(colour) for colour in CITYSCAPES.palette],
+    whole = index | {
+        "classes": list(source.classes.names),
+        "palette": [list(colour) for colour in source.classes.palette],
         "normalisation": normalisation,
         "class_pixels": counts,
         "absent": absent,
+        "geometry": source.geometry(plan.grid),
     }
     temporary = out / f"{INDEX}.tmp"
-    temporary.write_text(json.dumps(index))
+    temporary.write_text(json.dumps(whole))
     temporary.replace(out / INDEX)
     return {"samples": len(present)} | Counter(f"{entry['modality']} {entry['reason']}" for entry in absent)
 
 
-def statistics(array: np.ndarray, rows: np.ndarray, encoding: Encoding = DEFAULT) -> dict[str, list[float]]:
+def normalised(source: Source, arrays: dict[str, np.memmap], present: np.ndarray) -> dict[str, dict[str, list[float]]]:
+    """Mean and deviation of every modality over the samples that have it.
+
+    Raises:
+        PackError: no sample has one.
+    """
+    found = {}
+    for m, name in enumerate(source.modalities):
+        rows = np.flatnonzero(present[:, m])
+        if len(rows) == 0:
+            raise PackError(f"no sample of split '{source.split}' has a usable {name} payload")
+        found[name] = statistics(arrays[name], rows, source.encoding)
+    return found
+
+
+def statistics(array: np.ndarray, rows: np.ndarray, encoding: AnyEncoding = DEFAULT) -> dict[str, list[float]]:
     """Mean and standard deviation per channel over [N,3,H,W] rows, in float64; 0 and 1 where the encoding wants none.
 
     The AnySeg release normalises nothing.
     """
-    if encoding.through_png:
+    if isinstance(encoding, Encoding) and encoding.through_png:
         return {"mean": [0.0] * 3, "std": [1.0] * 3}
     total, squares, pixels = np.zeros(3), np.zeros(3), 0
     for start in range(0, len(rows), CHUNK):

@@ -1,28 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes of a dataset in the MUSES layout -> encoded samples, by the encodings and checks of anyseg_ros.sensors."""
+"""Samples of a dataset, encoded: what every folder layout has to give, and the part that they share."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from anyseg_ros.labels import LabelSet
 from anyseg_ros.sensors.calibration import Grid
-from anyseg_ros.sensors.checks import RejectedPayload
-from anyseg_ros.sensors.encode import Encoder
-from anyseg_ros.sensors.presets import Encoding
 from anyseg_ros.types import UNLABELLED, Absence
-from anyseg_training.muses import DatasetError, Scene, read_labels, read_measurements, read_rig
+from anyseg_training.muses import DatasetError
+from anyseg_training.pictures import AnyEncoding, PictureEncoding, under
 
 MODALITIES = ("camera", "event", "lidar")
-STORED = {"camera": np.uint8, "event": np.float16, "lidar": np.float16}
 DIGEST_BYTES = 16
 ROAD = 0
+NO_DIGEST = np.zeros(DIGEST_BYTES, np.uint8)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One sample before it is stored.
+
+    Attributes:
+        images: modality -> float32 [3,H,W].
+        labels: uint8 [h,w], of the camera's size.
+        absent: modality -> the reason and the sentence of a payload that was turned down.
+        grid: the camera's place on the grid.
+        digest: uint8 [16] of the camera's pixels, for whoever looks for frozen ones; zeros where nobody should.
+    """
+
+    images: dict[str, np.ndarray]
+    labels: np.ndarray
+    absent: dict[str, tuple[Absence, str]]
+    grid: Grid
+    digest: np.ndarray = field(default_factory=lambda: NO_DIGEST)
+
+
+@dataclass(frozen=True)
+class Source(ABC):
+    """One split of a dataset on disk, whatever its folder layout; it is sent to the worker processes.
+
+    Attributes:
+        root: the dataset.
+        split: train, val or test.
+        encoding: what its payloads become.
+    """
+
+    root: Path
+    split: str
+    encoding: AnyEncoding
+
+    @property
+    @abstractmethod
+    def classes(self) -> LabelSet:
+        """What the labels mean."""
+
+    @property
+    @abstractmethod
+    def modalities(self) -> tuple[str, ...]:
+        """Names of what it may hold, in canonical order."""
+
+    @property
+    @abstractmethod
+    def entries(self) -> list[dict[str, Any]]:
+        """What the pack's index says of each sample: ``scene``, ``drive`` and its conditions."""
+
+    @abstractmethod
+    def drawer(self, grid: tuple[int, int]) -> Callable[[int], Drawn]:
+        """What draws the sample of a number on a grid (height, width)."""
+
+    @abstractmethod
+    def checks(self) -> Iterator[list[Callable[[], object]]]:
+        """For every sample one call per file, which raises what is wrong with it."""
+
+    def geometry(self, grid: tuple[int, int]) -> dict[str, Any]:
+        """What augmentation has to know of the first sample: where the camera image lies, how high the lidar sits."""
+        return {}
+
+    def options(self) -> dict[str, Any]:
+        """What else shapes the pack; kept in its index."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -30,17 +96,13 @@ class PackPlan:
     """What is to be packed.
 
     Attributes:
-        root: dataset in the MUSES layout.
-        scenes: of one split.
+        source: the samples.
         grid: (height, width) of the network's grid.
-        encoding: what the payloads become.
         void_as_road: unlabelled pixels become class 0, as the AnySeg release trains and scores.
     """
 
-    root: Path
-    scenes: tuple[Scene, ...]
+    source: Source
     grid: tuple[int, int]
-    encoding: Encoding
     void_as_road: bool = False
 
 
@@ -49,11 +111,11 @@ class EncodedSample:
     """One sample as it is stored.
 
     Attributes:
-        number: of the scene.
+        number: of the sample.
         images: modality -> [3,H,W] in storage type.
         labels: uint8 [H,W].
         absent: modality -> the reason and the sentence of a payload that was turned down.
-        digest: uint8 [16] of the camera's pixels, for whoever looks for frozen ones; zeros where there are none.
+        digest: as in ``Drawn``.
     """
 
     number: int
@@ -74,59 +136,59 @@ def labels_on_grid(labels: np.ndarray, grid: Grid) -> np.ndarray:
             f"labels are {labels.shape[1]} x {labels.shape[0]} pixels, but the camera's pictures "
             f"{grid.camera.width} x {grid.camera.height}: expected a label for each of their pixels"
         )
-    rows, columns = np.mgrid[0 : grid.height, 0 : grid.width]
-    uv = grid.grid_to_camera(np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float64))
-    u, v = np.floor(uv + 0.5).astype(np.intp).T
-    height, width = labels.shape
-    inside = grid.mask().ravel() & (u >= 0) & (v >= 0) & (u < width) & (v < height)
-    out = np.full(grid.height * grid.width, UNLABELLED, np.uint8)
-    out[inside] = labels[v[inside], u[inside]]
-    return out.reshape(grid.height, grid.width)
+    return np.where(grid.mask(), labels[under(grid)], np.uint8(UNLABELLED))
 
 
-def stored(name: str, image: np.ndarray, full_scale: float) -> np.ndarray:
+def check_classes(labels: np.ndarray, classes: Sequence[str] | LabelSet, path: Path) -> None:
+    """Refuse labels that are no class.
+
+    Raises:
+        DatasetError: names the file and the values.
+    """
+    strange = np.setdiff1d(labels, [*range(len(classes)), UNLABELLED]).tolist()
+    if strange:
+        raise DatasetError(f"{path} holds labels {strange}; classes are 0 to {len(classes) - 1}, and 255 for none")
+
+
+def storage(name: str, encoding: AnyEncoding) -> type:
+    """The type that a modality's images are stored in."""
+    as_bytes = encoding.as_bytes if isinstance(encoding, PictureEncoding) else ("camera",)
+    return np.uint8 if name in as_bytes else np.float16
+
+
+def stored(name: str, image: np.ndarray, encoding: AnyEncoding) -> np.ndarray:
     """Raw float32 -> storage type; the camera's values are multiples of ``full_scale`` / 255."""
-    if STORED[name] is np.uint8:
-        return np.round(image * np.float32(255.0 / full_scale)).astype(np.uint8)
+    if storage(name, encoding) is np.uint8:
+        return np.round(image * np.float32(255.0 / encoding.camera.full_scale)).astype(np.uint8)
     return image.astype(np.float16)
 
 
 class SampleEncoder:
-    """Encodes scenes of one dataset; one per worker process."""
+    """Encodes samples of one dataset; one per worker process."""
 
     def __init__(self, plan: PackPlan) -> None:
         cv2.setNumThreads(1)
         self.plan = plan
-        self.rig = read_rig(plan.root, *plan.scenes)
-        self.encoder = Encoder(self.rig, *plan.grid, plan.encoding)
+        self._draw = plan.source.drawer(plan.grid)
 
     def __call__(self, number: int) -> EncodedSample:
-        """Encode scene ``number``; a payload that the run time would turn down is left out, as it would be there."""
-        plan, scene = self.plan, self.plan.scenes[number]
-        data = read_measurements(plan.root, scene, self.rig)
-        images: dict[str, np.ndarray] = {}
-        absent = {name: (Absence.REJECTED, sentence) for name, sentence in data.torn.items()}
-        for name, measurement in data.measurements.items():
-            try:
-                image = self.encoder(measurement, data.reference_ns).image
-            except RejectedPayload as error:
-                absent[name] = (error.absence, str(error))
-            else:
-                images[name] = stored(name, image, plan.encoding.camera.full_scale)
+        """Encode sample ``number``; a payload that the run time would turn down is left out, as it would be there."""
+        source = self.plan.source
         try:
-            labels = labels_on_grid(read_labels(plan.root, scene), self.encoder.grid)
+            drawn = self._draw(number)
+            labels = labels_on_grid(drawn.labels, drawn.grid)
         except DatasetError as error:
-            raise DatasetError(f"scene {scene.name}: {error}") from error
-        if plan.void_as_road:
+            raise DatasetError(f"scene {source.entries[number]['scene']}: {error}") from error
+        if self.plan.void_as_road:
             labels[labels == UNLABELLED] = ROAD
-        picture = data.measurements["camera"].payload if "camera" in data.measurements else None
-        return EncodedSample(number, images, labels, absent, digest_of(picture))
+        images = {name: stored(name, image, source.encoding) for name, image in drawn.images.items()}
+        return EncodedSample(number, images, labels, drawn.absent, drawn.digest)
 
 
 def digest_of(picture: np.ndarray | None) -> np.ndarray:
     """uint8 [16], different for different pixels; zeros for no picture."""
     if picture is None:
-        return np.zeros(DIGEST_BYTES, np.uint8)
+        return NO_DIGEST
     digest = hashlib.blake2b(np.ascontiguousarray(picture).tobytes(), digest_size=DIGEST_BYTES)
     return np.frombuffer(digest.digest(), np.uint8)
 
