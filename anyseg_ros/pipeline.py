@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from anyseg_ros.engine.engine import Engine
+from anyseg_ros.intake import taken_in
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality
 from anyseg_ros.model.checkpoint import CheckpointError, CheckpointMeta, load_checkpoint, parse_meta, read_safetensors
@@ -20,12 +21,11 @@ from anyseg_ros.rig_timing import corrected_ns
 from anyseg_ros.sensors.camera import grid_to_image
 from anyseg_ros.sensors.checks import PAYLOAD_ERRORS, FrozenDetector, RejectedPayload
 from anyseg_ros.sensors.encode import Encoded, Encoder
-from anyseg_ros.sensors.messages import converted
 from anyseg_ros.sensors.motion_history import MotionHistory
 from anyseg_ros.sensors.presets import Encoding, EncodingError, encoding_of
 from anyseg_ros.sensors.rig import Rig
 from anyseg_ros.stack import Stack
-from anyseg_ros.types import UNLABELLED, Absence, FrameSet, Measurement, Points, Segmentation
+from anyseg_ros.types import UNLABELLED, Absence, FrameSet, Measurement, Segmentation
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class Pipeline:
     def recalibrate(self, rig: Rig) -> None:
         """Uses another calibration of the same sensors from now on. The network stays, for a pose may change often."""
         self.encoder = Encoder(rig, *self._size, self.encoding)
+        self._encoded: dict[str, tuple[Measurement, Encoded]] = {}
         self.rig = rig
         self.grid = self.encoder.grid
         self.frame_id = rig.sensor(rig.image_plane).frame_id
@@ -158,16 +159,17 @@ class Pipeline:
 
     def _encode_one(self, measurement: Measurement, frame_set: FrameSet) -> Encoded:
         """Encodes one payload; raises ``RejectedPayload`` or one of ``PAYLOAD_ERRORS``."""
-        measurement = converted(measurement)
+        kept, encoded = self._encoded.get(measurement.sensor, (None, None))
+        timeless = measurement.modality is not Modality.EVENT and (
+            measurement.modality is not Modality.LIDAR or self.motion is None
+        )
+        if timeless and kept is measurement and encoded is not None:  # a lidar at 10 Hz serves three images at 30 Hz
+            return encoded
         reference_ns = corrected_ns(self.rig, frame_set)
-        if isinstance(measurement.payload, np.ndarray):
-            self._frozen(measurement.sensor, measurement.stamp_ns, measurement.payload)
-        if self.motion is not None and isinstance(measurement.payload, Points):
-            sensor = self.rig.sensor(measurement.sensor)
-            stamp_ns = measurement.stamp_ns - sensor.offset_ns
-            points = self.motion.compensated(measurement.payload, stamp_ns, reference_ns, sensor.base_from_sensor)
-            measurement = replace(measurement, payload=points)
-        return self.encoder(measurement, reference_ns)
+        encoded = self.encoder(taken_in(measurement, self.rig, reference_ns, self._frozen, self.motion), reference_ns)
+        if timeless:
+            self._encoded[measurement.sensor] = (measurement, encoded)
+        return encoded
 
     def _note(self, problems: dict[str, str]) -> None:
         """Counts payloads that were turned down and logs the first of each sensor."""
@@ -220,3 +222,5 @@ class Pipeline:
     def reset(self, sensor: str | None = None) -> None:
         """Forgets what earlier images of a sensor, or of all (None), looked like, as after a jump of the clock."""
         self._frozen.reset(sensor)
+        for name in [sensor] if sensor else list(self._encoded):
+            self._encoded.pop(name, None)

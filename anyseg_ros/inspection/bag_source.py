@@ -15,8 +15,8 @@ from anyseg_ros.bags.topics import camera_info_topic
 from anyseg_ros.inspection.recording import Finding, Moment, Recording
 from anyseg_ros.inspection.survey import Headers, nearest
 from anyseg_ros.modality import Modality
-from anyseg_ros.pipeline import PAYLOAD_ERRORS, converted
-from anyseg_ros.sensors.messages import stamp_ns
+from anyseg_ros.sensors.checks import PAYLOAD_ERRORS
+from anyseg_ros.sensors.messages import converted, stamp_ns
 from anyseg_ros.sensors.rig import Rig, Sensor
 from anyseg_ros.types import Events, FrameSet, Measurement
 

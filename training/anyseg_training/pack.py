@@ -51,7 +51,8 @@ def make_pack(
         bar: show progress.
         encoding: what raw payloads become; None takes the layout's own.
         void_as_road: unlabelled pixels become class 0, as the AnySeg release trains and scores.
-        projected, motion: as for ``open_source``.
+        projected: MUSES: the folder of images that its SDK has drawn, below the root; None takes the raw files.
+        motion: MUSES: bring points to the picture's time by the vehicle's motion.
 
     Returns:
         Counts: samples, and per modality and reason how many payloads were left out (``lidar blind``).

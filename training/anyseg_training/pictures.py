@@ -154,8 +154,7 @@ def over(grid: Grid) -> np.ndarray:
 
 
 def of_size(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The picture at another size (height, width), by nearest neighbour: so is DELIVER's event camera of low resolution
-    brought to the camera's pixels."""
+    """The picture at another size (height, width), by nearest neighbour (DELIVER's low-resolution events)."""
     if picture.shape[:2] == size:
         return picture
     return cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)

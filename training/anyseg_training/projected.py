@@ -51,8 +51,8 @@ class ProjectedSource(Source):
         """Of the split, sorted by name."""
         if not (self.root / self.folder).is_dir():
             raise DatasetError(
-                f"{self.root} holds no folder {self.folder}; draw it with the MUSES SDK's project_sensors_to_rgb, or pack "
-                "the raw files without --projected"
+                f"{self.root} holds no folder {self.folder}; draw it with the MUSES SDK's project_sensors_to_rgb, or "
+                "pack the raw files without --projected"
             )
         return tuple(read_scenes(self.root, self.split))
 
