@@ -20,8 +20,6 @@ from bag_kit import (
     small_rig,
     tiny_checkpoint,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from anyseg_ros.bags import messages
 from anyseg_ros.modality import Modality
@@ -29,9 +27,9 @@ from anyseg_ros.model.checkpoint import CheckpointError
 from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.rig_timing import timings_from_rig
 from anyseg_ros.sensors.calibration import CameraModel
-from anyseg_ros.sensors.checks import FrozenDetector, RejectedPayload
 from anyseg_ros.sensors.encode import Encoder
 from anyseg_ros.sensors.messages import converted
+from anyseg_ros.sensors.motion_history import MotionHistory
 from anyseg_ros.sensors.presets import DEFAULT
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.types import Absence, Events, Points
@@ -209,57 +207,21 @@ def test_another_calibration_costs_no_other_network(pipeline, checkpoint, rng):
     assert not np.array_equal(new.images, old) and np.array_equal(new.images, fresh.images)
 
 
-def test_frozen_camera(pipeline, rng):
-    image, subsets = random_image(rng), []
-    for k in range(5):
-        t = START_NS + k * 100 * MS
-        segmentation = pipeline(full_set(pipeline.rig, rng, t, camera=image if k < 4 else random_image(rng)))
-        subsets.append(segmentation.subset)
-        if k in (2, 3):
-            assert segmentation.absent == {"camera": Absence.FROZEN}
-    assert subsets == ["CEL", "CEL", "EL", "EL", "CEL"]
-
-
-def frozen(detector, stamp_ns, image):
-    try:
-        detector("camera", stamp_ns, image)
-    except RejectedPayload as error:
-        assert error.absence is Absence.FROZEN
-        return True
-    return False
-
-
-def test_one_image_used_in_several_sets_is_not_frozen():
-    detector, image = FrozenDetector(), np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
-    assert not any(frozen(detector, 5, image) for _ in range(10))
-    detector.reset()
-    assert [frozen(detector, k, image.copy()) for k in range(4)] == [False, False, True, True]
-
-
-def test_a_reset_of_one_sensor_lets_no_other_frozen_one_back_in(pipeline, rng):
-    image = random_image(rng)
-
-    def use(k):
-        return pipeline(full_set(pipeline.rig, rng, START_NS + k * 100 * MS, camera=image)).subset
-
-    assert [use(k) for k in range(3)] == ["CEL", "CEL", "EL"]
-    pipeline.reset("lidar")
-    assert use(3) == "EL"
-    pipeline.reset("camera")
-    assert [use(k) for k in range(4, 7)] == ["CEL", "CEL", "EL"]
+def test_a_measurement_of_several_sets_is_encoded_once(pipeline, rng, monkeypatch):
+    first, second = full_set(pipeline.rig, rng, START_NS), full_set(pipeline.rig, rng, START_NS + 33 * MS)
+    lidar = first.present["lidar"]
+    second = replace(second, present={**second.present, "lidar": lidar})
+    alone = pipeline.encode(second).images
     pipeline.reset()
-    assert use(7) == "CEL"
-
-
-@given(st.lists(st.integers(0, 1), min_size=1, max_size=20))
-def test_frozen_is_the_third_in_a_row(kinds):
-    detector = FrozenDetector()
-    images = [np.full((40, 4, 3), kind, np.uint8) for kind in (0, 1)]
-    images[1][:] = images[0]
-    images[1][17] = 1  # differs only in a row that the quick look skips
-    for k in range(len(kinds)):
-        expected = k >= 2 and kinds[k] == kinds[k - 1] == kinds[k - 2]
-        assert frozen(detector, k, images[kinds[k]].copy()) == expected
+    calls, encoder = [], pipeline.encoder
+    monkeypatch.setattr(pipeline, "encoder", lambda m, t: calls.append(m.sensor) or encoder(m, t))
+    pipeline.encode(first)
+    assert np.array_equal(pipeline.encode(second).images, alone)
+    assert sorted(calls) == ["camera", "camera", "event", "event", "lidar"]
+    pipeline.motion = MotionHistory()  # from here on points go to each set's own time
+    pipeline.encode(second)
+    assert calls[-3:].count("lidar") == 1
+    pipeline.motion = None
 
 
 def test_checkpoint_of_other_encodings_is_refused(tmp_path):
