@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -127,13 +127,20 @@ def _judge_row(
     inside = [f for f in evidence.frames if placed.begin_s - 0.35 <= f.at_s < placed.until_s]
     verdict.gap_s = max((b.at_s - a.at_s for a, b in pairwise(inside)), default=row.fault_s + row.clean_s)
     if row.gap_periods is not None:
-        verdict.gap_limit_s = row.gap_periods * max(rule.period_ns for rule in rules) / 1e9
+        verdict.gap_limit_s = row.gap_periods * slower_period_ns({i.route for i in row.injects}, rules) / 1e9
     verdict.wrong = [f"{at_s - placed.begin_s:+.2f} s: {text}" for at_s, text in wrong if _within(at_s, placed)]
     verdict.recovery_s = _recovery_s(placed, inside, "".join(sorted(rule.modality.letter for rule in rules)))
     spoken = [r for r in evidence.reports if _within(r.at_s, placed) and r.name.startswith("segmentor: ")]
     verdict.said = _changes(spoken, placed.begin_s)
     verdict.broken = _broken(placed, verdict, spoken, played)
     return verdict
+
+
+def slower_period_ns(at_fault: Collection[str], rules: Sequence[SensorRule]) -> int:
+    """The longer period of the sensors at fault and the one that takes over; of all, where none is at fault."""
+    taker = next((rule.name for rule in rules if rule.name not in at_fault), None)
+    involved = [rule.period_ns for rule in rules if not at_fault or rule.name in at_fault or rule.name == taker]
+    return max(involved)
 
 
 def _broken(placed: Placed, verdict: Verdict, spoken: Sequence[Report], played: Played) -> list[str]:

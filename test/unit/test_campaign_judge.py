@@ -13,11 +13,12 @@ from anyseg_ros.bags.definitions import CAMERA_INFO, IMAGE, POINT_CLOUD, typesto
 from anyseg_ros.campaign import table
 from anyseg_ros.campaign.evidence import Evidence
 from anyseg_ros.campaign.graph import Played, place
-from anyseg_ros.campaign.judge import judge_act
+from anyseg_ros.campaign.judge import judge_act, slower_period_ns
 from anyseg_ros.campaign.offline import Offline, WrongOutput
 from anyseg_ros.campaign.report import summary
 from anyseg_ros.campaign.report import table as shown
 from anyseg_ros.campaign.rows import Act, Row
+from anyseg_ros.demo.due import SensorRule
 from anyseg_ros.demo.gather import rules_from_rig
 from anyseg_ros.faults.payload import TRANSFORMS
 from anyseg_ros.faults.schedule import KINDS
@@ -187,6 +188,12 @@ def test_a_row_counts_answers_gaps_and_what_was_said(recorded):
     data = summary([verdict], {"rate": 1.0})
     assert (data["rows_broken"], data["frames_due"]) == (1, 20)
     assert "| BROKEN | act | a row | 17 of 20 | 0.40 | 0.30 | 0 | - |" in shown(data)
+
+
+def test_the_longest_silence_follows_the_sensor_at_fault_and_the_one_that_takes_over():
+    rules = [SensorRule(n, m, p) for n, m, p in zip("ael", Modality, (30, 100, 200), strict=False)]
+    found = [slower_period_ns(at_fault, rules) for at_fault in ((), {"a"}, {"e"}, {"l"}, {"a", "e"}, {"camera_info"})]
+    assert found == [200, 100, 100, 200, 200, 30]
 
 
 def test_the_table_holds_every_kind_of_fault_and_places_rows_one_after_the_other():
