@@ -9,7 +9,8 @@ from pathlib import Path
 
 from anyseg_ros.labels import CITYSCAPES
 from anyseg_ros.sensors.presets import DEFAULT, PRESETS
-from anyseg_training.extract import ExtractPlan, extract, load_classes
+from anyseg_training.extract import ExtractPlan, extract
+from anyseg_training.label_files import load_classes
 
 
 def add(commands: argparse._SubParsersAction) -> None:
