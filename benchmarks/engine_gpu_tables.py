@@ -40,7 +40,7 @@ def title(what: str, model: AnySeg) -> str:
 
 
 def exactness_table(model: AnySeg, size: tuple[int, int], device: torch.device) -> Table:
-    """Ours against the plain implementation in true float32, on the same device, for random subsets of random pictures."""
+    """Ours against the plain implementation in true float32, on the same device, for each number of pictures."""
     plain = PublishedAnySeg(model).to(device)
     rows = []
     for precision in PRECISIONS:

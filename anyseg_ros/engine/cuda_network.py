@@ -2,8 +2,8 @@
 """The whole network on a GPU: one recorded graph per number of modalities, one synchronisation per frame.
 
 Everything is made when the network is: weights, buffers, graphs. A frame is cast into pinned memory image by image,
-each sent while the next is cast, then one graph runs, and labels and confidence come back in one copy. Another subset of
-sensors is another graph that is there already. What no graph was recorded for runs without one, and is said once.
+each sent while the next is cast, then one graph runs, and labels and confidence come back in one copy. Another subset
+of sensors is another graph that is there already. What no graph was recorded for runs without one, and is said once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -181,7 +182,7 @@ class CudaNetwork:
                     self._recorded[(count, *size)] = Recorded(buffers, self._recorder.record(work))
                     progress(f"{count} images of {size[0]}x{size[1]} recorded, {len(self._recorded)} of {total}")
 
-    def _kernels(self) -> torch.backends.ContextProp:
+    def _kernels(self) -> AbstractContextManager:
         """Convolutions by the fastest way for each size; in fp32 without TF32, which costs three decimal places."""
         exact = self._dtype == torch.float32
         return torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=not exact)

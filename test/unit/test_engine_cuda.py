@@ -10,7 +10,7 @@ from unittest.mock import MagicMock, patch
 import numpy as np
 import pytest
 import torch
-from engine_kit import MODEL, PLAIN, randomised
+from engine_kit import MODEL, PLAIN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -21,7 +21,6 @@ from anyseg_ros.engine.cuda_network import CudaNetwork, FrameBuffers, PrecisionE
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.graphs import DirectRecorder, GraphRecorder
 from anyseg_ros.engine.row_blocks import Between, RowTables, blocks, label_blocks
-from benchmarks.published import PublishedAnySeg
 
 CPU = torch.device("cpu")
 SIZE = (64, 96)
@@ -64,7 +63,7 @@ def pictures(count: int, size=SIZE, seed: int = 0) -> torch.Tensor:
     streams=st.integers(1, 3),
     block=st.sampled_from([1, 3000, 20_000, 1 << 24]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_blocks_of_any_size_give_the_plain_answer(h, w, streams, block):
     images = pictures(streams, (4 * h, 4 * w), seed=h * w)
     plain = torch.from_numpy(PLAIN.logits(images.numpy()))
@@ -120,15 +119,6 @@ def test_half_the_precision_stays_near(precision, most):
     images = pictures(2)
     found, expected = network(precision).logits(images).double(), torch.from_numpy(PLAIN.logits(images.numpy()))
     assert found.dtype == torch.float64 and (found - expected).norm() / expected.norm() < most
-
-
-def test_a_larger_backbone_agrees_too():
-    model = randomised("b2", 32, 19)
-    images = pictures(2, (64, 64))
-    expected = PublishedAnySeg(model).logits(images.numpy())
-    scale = np.abs(expected).max()
-    found = network(model=model, sizes=[(64, 64)]).logits(images).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, scale / 10), rtol=0)
 
 
 def test_a_graph_for_every_number_of_modalities_and_size_before_the_first_frame():

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from engine_kit import MODEL, PLAIN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -17,24 +18,6 @@ from anyseg_ros.engine.cpu_network import CpuNetwork
 from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.row_kernels import add_upsampled, label_rows
-from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
-from benchmarks.published import PublishedAnySeg
-
-
-def randomised(backbone: str = "b0-half", width: int = 24, classes: int = 6) -> AnySeg:
-    """A network whose every parameter and statistic matters."""
-    torch.manual_seed(11)
-    model = AnySeg(AnySegConfig(classes, backbone, width)).eval().requires_grad_(False)
-    for name, value in model.state_dict().items():
-        if name.endswith("running_var"):
-            value.uniform_(0.2, 3.0)
-        elif value.is_floating_point():
-            value.add_(torch.randn_like(value), alpha=0.1)
-    return model
-
-
-MODEL = randomised()
-PLAIN = PublishedAnySeg(MODEL)
 
 
 @given(
