@@ -10,14 +10,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOMS = ("lidar", "events", "sensor_stage", "engine", "synchroniser")
+ROOMS = ("lidar", "events", "sensor_stage", "engine", "engine_gpu", "synchroniser")
+BY_NAME_ONLY = ("engine_gpu",)
+"""They need what few machines have, and refuse to run without it."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     found.add_argument("--out", type=Path, default=Path("out/bench"), help="folder for benchmarks.json and .md")
-    found.add_argument("--only", nargs="+", choices=ROOMS, default=ROOMS, help="which benchmarks (all)")
+    found.add_argument("--only", nargs="+", choices=ROOMS, help="which benchmarks (all but engine_gpu)")
+    found.set_defaults(only=[room for room in ROOMS if room not in BY_NAME_ONLY])
     found.add_argument("--quick", action="store_true", help="small sizes and few rounds: does everything run?")
     found.add_argument("--repeats", type=int, help="rounds (15; quick: 2)")
     found.add_argument("--threads", type=int, help="CPU threads of every library (default: what each takes)")
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.cases import Settings
     from benchmarks.machine import limit_threads
     from benchmarks.report import markdown
-    from benchmarks.suite import run_suite, write, wrong_results
+    from benchmarks.suite import refusals, run_suite, write, wrong_results
 
     if options.markdown is not None:
         print(markdown(json.loads(options.markdown.read_text(encoding="utf-8"))))
@@ -52,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sample_s=0.0 if options.quick else Settings.sample_s,
         device=options.device,
     )
+    if refused := refusals(settings, options.only):
+        parser().error("; ".join(refused))
     run = run_suite(settings, options.only)
     write(run, options.out)
     print(markdown(run))

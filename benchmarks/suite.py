@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import engine, events, lidar, sensor_stage, synchroniser
+from benchmarks import engine, engine_gpu, events, lidar, sensor_stage, synchroniser
 from benchmarks.cases import Settings, measure
 from benchmarks.machine import describe, load_average
 from benchmarks.report import markdown
@@ -21,9 +21,11 @@ ROOMS = {
     "events": events.cases,
     "sensor_stage": sensor_stage.cases,
     "engine": engine.cases,
+    "engine_gpu": engine_gpu.cases,
     "synchroniser": synchroniser.cases,
 }
-TABLES = {"engine": engine.tables, "synchroniser": synchroniser.tables}
+TABLES = {"engine": engine.tables, "engine_gpu": engine_gpu.tables, "synchroniser": synchroniser.tables}
+NEEDS = {"engine_gpu": engine_gpu.why_not}
 FORMAT = 1
 
 
@@ -49,6 +51,12 @@ def run_suite(settings: Settings, rooms: Sequence[str]) -> dict[str, Any]:
         "cases": measured,
         "tables": tables,
     }
+
+
+def refusals(settings: Settings, rooms: Sequence[str]) -> list[str]:
+    """A sentence for each of the rooms that cannot run here."""
+    reasons = [NEEDS[room](settings) for room in rooms if room in NEEDS]
+    return [reason for reason in reasons if reason is not None]
 
 
 def wrong_results(run: dict[str, Any]) -> list[str]:
