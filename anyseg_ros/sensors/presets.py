@@ -182,6 +182,11 @@ def encoding_of(fingerprint: str, parameters: Mapping[str, Any], what: str) -> E
     for preset in PRESETS.values():
         if preset.fingerprint == fingerprint:
             return preset
+    if "pictures" in parameters:
+        raise EncodingError(
+            f"{what} was made of the pictures of the dataset '{parameters.get('name')}', which no sensor delivers: "
+            "train on raw sensor files what is to run on a vehicle"
+        )
     try:
         encoding = _from_parameters(parameters)
     except (EncodingError, TypeError, ValueError):

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anyseg_ros.sensors.presets import EncodingError
+from anyseg_ros.sensors.presets import Encoding, EncodingError
 from anyseg_training.augment import augment
 from anyseg_training.pictures import AnyEncoding, PictureEncoding, pack_encoding
+from anyseg_training.sensor_noise import SensorNoise
 
 INDEX = "index.json"
 FORMAT = 2
@@ -117,6 +118,23 @@ def varied(encoding: AnyEncoding, modalities: Sequence[str]) -> frozenset[str]:
     return frozenset(modalities) - unknown
 
 
+def noise_of(pack: Pack) -> SensorNoise:
+    """What varies the lidar and event images of a pack.
+
+    Raises:
+        PackError: its encoding is not the default's kind, or it was made before packs knew where their lidar sits.
+    """
+    encoding = pack.encoding
+    saturation = encoding.event.saturation if isinstance(encoding, Encoding) else 0
+    noise = SensorNoise.of(pack.index.get("geometry", {}), saturation, varied(encoding, pack.modalities))
+    if noise is None:
+        raise PackError(
+            f"{pack.root} is of the encoding '{encoding.name}' or of an older version: sensor noise is for lidar and "
+            "events of the default encoding; pack again, or train without it"
+        )
+    return noise
+
+
 def decoded(stored: np.ndarray, full_scale: float) -> np.ndarray:
     """Stored form -> raw float32; ``full_scale`` is what grey level 255 of a camera means."""
     if stored.dtype == np.uint8:
@@ -143,7 +161,22 @@ class Normaliser:
 class TrainingBatches:
     """Batches as a pure function of the step, so that a resumed run sees what an uninterrupted one would."""
 
-    def __init__(self, pack: Pack, normaliser: Normaliser, batch: int, zoom_max: float, seed: int) -> None:
+    def __init__(
+        self, pack: Pack, normaliser: Normaliser, batch: int, zoom_max: float, seed: int, sensor_noise: bool = False
+    ) -> None:
+        """Prepare the draws.
+
+        Args:
+            pack: the samples.
+            normaliser: of the run.
+            batch: samples per step.
+            zoom_max: largest magnification.
+            seed: of everything random.
+            sensor_noise: also vary what lidar and event camera report (see ``sensor_noise``); no other draw changes.
+
+        Raises:
+            PackError: no sample has anything to see, or the pack does not know what noise needs.
+        """
         self._usable = np.flatnonzero(pack.present.any(1))
         if len(self._usable) == 0:
             raise PackError(f"{pack.root} holds no samples with anything to see")
@@ -153,6 +186,7 @@ class TrainingBatches:
         self.zoom_max = zoom_max
         self.seed = seed
         self._varied = varied(pack.encoding, pack.modalities)
+        self._noise = noise_of(pack) if sensor_noise else None
         self._epoch = -1
         self._order = np.empty(0, np.intp)
 
@@ -170,6 +204,8 @@ class TrainingBatches:
         for draw in range(step * self.batch, (step + 1) * self.batch):
             i = self.sample_index(draw)
             images, label = self.pack.raw(i)
+            if self._noise is not None:
+                images = self._noise(images, np.random.default_rng([self.seed, 3, draw]))
             rng = np.random.default_rng([self.seed, 2, draw])
             images, label = augment(images, label, self.zoom_max, rng, self._varied)
             stacks.append(self.normaliser(images))

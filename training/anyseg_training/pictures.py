@@ -18,7 +18,7 @@ import numpy as np
 
 from anyseg_ros.sensors.calibration import CameraModel, Grid
 from anyseg_ros.sensors.camera import camera_to_planes
-from anyseg_ros.sensors.presets import CameraEncoding, Encoding, encoding_of
+from anyseg_ros.sensors.presets import CameraEncoding, Encoding, EncodingError, encoding_of
 
 # Raised by whoever changes what the code makes of the same parameters.
 VERSION = "v1"
@@ -99,6 +99,8 @@ def pack_encoding(fingerprint: str, parameters: Mapping[str, Any], what: str) ->
     Raises:
         EncodingError: this code makes no such tensors; the message says what differs.
     """
+    if PICTURES in parameters and fingerprint not in PICTURE_ENCODINGS:
+        raise EncodingError(f"{what} is of pictures as another version drew them ({fingerprint}); pack again")
     return PICTURE_ENCODINGS.get(fingerprint) or encoding_of(fingerprint, parameters, what)
 
 
