@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from anyseg_ros.engine.backends import open_networks
 from anyseg_ros.engine.engine import Engine
 from anyseg_ros.intake import taken_in
 from anyseg_ros.labels import LabelSet
 from anyseg_ros.modality import Modality
-from anyseg_ros.model.checkpoint import CheckpointError, CheckpointMeta, load_checkpoint, parse_meta, read_safetensors
+from anyseg_ros.model.checkpoint import CheckpointError, CheckpointMeta, parse_meta, read_safetensors
 from anyseg_ros.resources import share_path
 from anyseg_ros.rig_timing import corrected_ns
 from anyseg_ros.sensors.camera import grid_to_image
@@ -62,9 +63,12 @@ class Pipeline:
 
     Args:
         rig: sensors and calibration.
-        checkpoint_path: safetensors file; None takes the student that comes with the package.
+        checkpoint_path: safetensors file, or for other backends than torch an ONNX file that ``anyseg export`` wrote;
+            None takes the student that comes with the package.
         device: ``auto``, ``cpu`` or a torch device such as ``cuda:0``.
         threads: CPU threads for the network; None leaves torch's choice.
+        backend: what runs the network, one of ``engine.backends.BACKENDS``.
+        precision: what it computes in, one of ``engine.precision.PRECISIONS``.
 
     Attributes:
         counters: ``answered``, ``nothing_left`` and ``turned_down:<sensor>``.
@@ -74,6 +78,7 @@ class Pipeline:
 
     Raises:
         CheckpointError: the file is no checkpoint, or was trained on an encoding that this code does not make.
+        ValueError: device, backend, precision and file do not go together here.
     """
 
     def __init__(
@@ -82,11 +87,13 @@ class Pipeline:
         checkpoint_path: Path | str | None = None,
         device: str = "auto",
         threads: int | None = None,
+        backend: str = "torch",
+        precision: str = "fp32",
     ):
         path = Path(checkpoint_path) if checkpoint_path is not None else default_checkpoint()
-        model, self.meta = load_checkpoint(path)
+        networks, self.meta = open_networks(path, backend, precision)
         self.encoding = _encoding(self.meta, path)
-        self.engine = Engine(model, self.meta, device=device, threads=threads)
+        self.engine = Engine(networks, self.meta, device=device, threads=threads)
         self._size = (self.meta.grid[0], self.meta.grid[1])
         self.recalibrate(rig)
         self.labels = LabelSet(tuple(self.meta.classes), tuple((r, g, b) for r, g, b in self.meta.palette))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ HEAD_BLOCK_BYTES = 4 << 20
 
 
 class CpuNetwork:
-    """Encoder and head of one checkpoint, float32.
+    """Encoder and head of one checkpoint.
 
     Attributes:
         device: the CPU.
@@ -29,28 +30,27 @@ class CpuNetwork:
 
     device = torch.device("cpu")
 
-    def __init__(self, encoder: MiT, head: FoldedHead) -> None:
-        """Keep the modules, whose weights are read at every call.
+    def __init__(self, encoder: MiT, head: FoldedHead, dtype: torch.dtype = torch.float32) -> None:
+        """Keep the modules, whose weights are read at every call; in another precision than theirs, copies of them.
 
         Args:
             encoder: in evaluation mode.
-            head: folded.
+            head: folded, float32.
+            dtype: of the encoder and of the head's projections. The sum of the scales and all that follows is float32.
         """
-        self._encoder = encoder
+        self._dtype = dtype
+        self._encoder = encoder if dtype == torch.float32 else copy.deepcopy(encoder).to(dtype)
         self._head = head
+        self._projections, self._bias = [w.to(dtype) for w in head.weights], head.bias.to(dtype)
         self._crew = Crew()
 
     def logits(self, images: Tensor) -> Tensor:
         """Images [M,3,H,W] -> logits [K,H/4,W/4]."""
-        return self.decode(encode(self._encoder, images, self._crew))
+        return self.decode(encode(self._encoder, images.to(self._dtype), self._crew))
 
     def labels(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Images [M,3,H,W] -> labels uint8 [H,W] and the labels' probability float32 [H,W]."""
-        logits = self.logits(images).numpy()
-        height, width = 4 * logits.shape[1], 4 * logits.shape[2]
-        labels, confidence = np.empty((height, width), np.uint8), np.empty((height, width), np.float32)
-        self._crew.run(partial(label_rows, logits, *band, labels, confidence) for band in self._crew.bands(height))
-        return labels, confidence
+        return label_grid(self.logits(images).numpy(), self._crew)
 
     def decode(self, maps: list[Tensor]) -> Tensor:
         """Means of the four scales, each [h_i,w_i,C_i], finest first -> logits [K,h_1,w_1].
@@ -59,19 +59,28 @@ class CpuNetwork:
         """
         head = self._head
         height, width = maps[0].shape[:2]
-        half, quarter, eighth = (F.linear(m, w).numpy() for m, w in zip(maps[1:], list(head.weights)[1:], strict=True))
+        coarse = [F.linear(m, w).float() for m, w in zip(maps[1:], self._projections[1:], strict=True)]
+        half, quarter, eighth = (projected.numpy() for projected in coarse)
         kernel, bias = head.linear_pred.weight.flatten(1), head.linear_pred.bias
         assert bias is not None  # MLPHead's has one
-        logits = maps[0].new_empty(len(kernel), height * width)
-        step = max(1, HEAD_BLOCK_BYTES // (width * len(head.bias) * maps[0].element_size()))
+        logits = kernel.new_empty(len(kernel), height * width)
+        step = max(1, HEAD_BLOCK_BYTES // (width * len(head.bias) * kernel.element_size()))
 
         def work(band: tuple[int, int]) -> None:
             between = np.empty(half.shape[1:], np.float32)
             for first in range(*band, step):
                 last = min(first + step, band[1])
-                block = F.linear(maps[0][first:last], head.weights[0], head.bias)
+                block = F.linear(maps[0][first:last], self._projections[0], self._bias).float()
                 add_upsampled(block.numpy(), first, height, half, quarter, eighth, between)
                 logits[:, first * width : last * width] = torch.addmm(bias[:, None], kernel, block.flatten(0, 1).T)
 
         self._crew.run(partial(work, band) for band in self._crew.bands(height))
         return logits.unflatten(1, (height, width))
+
+
+def label_grid(logits: np.ndarray, crew: Crew) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 [K,h,w] -> labels uint8 [4h,4w] and the labels' probability float32 [4h,4w]."""
+    height, width = 4 * logits.shape[1], 4 * logits.shape[2]
+    labels, confidence = np.empty((height, width), np.uint8), np.empty((height, width), np.float32)
+    crew.run(partial(label_rows, logits, *band, labels, confidence) for band in crew.bands(height))
+    return labels, confidence

@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a checkpoint's network on one frame after another.
 
-The head is folded once at load. What runs then is a ``Network``: on a CPU one by blocks of rows (``cpu_network``),
-elsewhere one by whole maps (``torch_network``). The labels are taken from logits upsampled from a quarter of the grid,
-as in training and evaluation.
+What runs is a ``Network`` that a backend made (``torch_networks``, ``onnx_network``) for a device: the one asked for,
+or the CPU once that is lost. The labels are taken from logits upsampled from a quarter of the grid, as in training and
+evaluation.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from anyseg_ros.engine.cpu_network import CpuNetwork
-from anyseg_ros.engine.folded import FoldedHead
-from anyseg_ros.engine.network import Network
-from anyseg_ros.engine.torch_network import TorchNetwork
+from anyseg_ros.engine.network import Network, Networks
 from anyseg_ros.model.checkpoint import CheckpointMeta
-from anyseg_ros.model.segmentor import AnySeg
 
 log = logging.getLogger(__name__)
 
@@ -32,52 +27,48 @@ class Engine:
         meta: the checkpoint's description.
     """
 
-    def __init__(self, model: AnySeg, meta: CheckpointMeta, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, networks: Networks, meta: CheckpointMeta, device: str = "auto", threads: int | None = None
+    ) -> None:
         """Load the network onto a device and run it once, so that the first frame is not the slow one.
 
         Args:
-            model: as ``load_checkpoint`` returns it; a copy is used.
-            meta: its description; ``grid`` is what the warm-up runs on.
+            networks: the backend with the checkpoint.
+            meta: the checkpoint's description; ``grid`` is what the warm-up runs on.
             device: ``auto`` (CUDA if there is one that works), ``cpu`` or a torch device such as ``cuda:0``.
             threads: CPU threads of the whole process (torch has one setting for it); None leaves torch's.
 
         Raises:
-            ValueError: the device is unknown, or was asked for by name and does not work; or threads is below 1.
+            ValueError: the device is unknown, or was asked for by name and does not work; or the backend has nothing
+                for it; or threads is below 1.
         """
         if threads is not None:
             if threads < 1:
                 raise ValueError(f"{threads} threads; at least 1 is needed")
             torch.set_num_threads(threads)
         self.meta = meta
-        model = copy.deepcopy(model).cpu().eval().requires_grad_(False).float()
-        self._encoder = model.encoder
-        self._head = FoldedHead(model.head)
-        self._cpu = CpuNetwork(self._encoder, self._head)
-        self._network: Network = self._cpu
-        self._choose(device)
+        self._network = self._choose(networks, device)
+        self._spare = self._network if self.device.type == "cpu" else networks.spare()
+        log.info("the network runs on %s", self.device)
 
     @property
     def device(self) -> torch.device:
         """Where the network runs now."""
         return self._network.device
 
-    def _choose(self, wanted: str) -> None:
-        """Take the device's network and try it; under ``auto`` a failing one is left for the CPU's."""
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    def _choose(self, networks: Networks, wanted: str) -> Network:
+        """The device's network, after a first frame; under ``auto`` a failing device is left for the CPU."""
+        name = networks.best_device() if wanted == "auto" else wanted
         try:
-            device = torch.device(name)
-            if device.type != "cpu":
-                self._network = TorchNetwork(self._encoder, self._head, device)
-            self._labels(np.zeros((1, 3, *self.meta.grid), np.float32))
+            network = networks.make(torch.device(name))
+            with torch.inference_mode():
+                network.labels(torch.zeros(1, 3, *self.meta.grid))
         except (RuntimeError, AssertionError) as error:
             if wanted != "auto" or name == "cpu":
                 raise ValueError(f"device '{wanted}' cannot be used: {error}; 'auto' and 'cpu' always work") from error
-            self._fall_back(name, error)
-        log.info("the network runs on %s", self.device)
-
-    def _fall_back(self, device: object, error: Exception) -> None:
-        log.error("device %s failed (%s); the network goes on running on the CPU, more slowly", device, error)
-        self._network = self._cpu
+            _tell(name, error)
+            return networks.spare()
+        return network
 
     def infer(self, stack: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Segment one frame.
@@ -94,9 +85,10 @@ class Engine:
         try:
             return self._labels(stack)
         except RuntimeError as error:
-            if self._network is self._cpu:
+            if self._network is self._spare:
                 raise
-            self._fall_back(self.device, error)
+            _tell(self.device, error)
+            self._network = self._spare
             return self._labels(stack)
 
     @torch.inference_mode()
@@ -107,6 +99,10 @@ class Engine:
     @torch.inference_mode()
     def _labels(self, stack: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
         return self._network.labels(_images(stack))
+
+
+def _tell(device: object, error: Exception) -> None:
+    log.error("device %s failed (%s); the network goes on running on the CPU, more slowly", device, error)
 
 
 def _images(stack: np.ndarray | Tensor) -> Tensor:

@@ -22,3 +22,21 @@ class Network(Protocol):
 
     def labels(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Images float32 [M,3,H,W] on any device -> labels uint8 [H,W] and their probabilities float32 [H,W]."""
+
+
+class Networks(Protocol):
+    """A backend: makes one checkpoint's network for a device."""
+
+    def best_device(self) -> str:
+        """The fastest device that may work here; it is tried, and left for the CPU if it does not."""
+
+    def make(self, device: torch.device) -> Network:
+        """The network on a device.
+
+        Raises:
+            ValueError: the choice cannot work, and why.
+            RuntimeError: the device does not work.
+        """
+
+    def spare(self) -> Network:
+        """The network on the CPU, kept ready for when the device is lost."""

@@ -85,11 +85,16 @@ def storable(value: Tensor, half: bool) -> Tensor:
 
 
 def write_atomically(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write a safetensors file beside its place and move it there, so that no reader sees half a file."""
+    """Write a safetensors file as ``write_bytes_atomically`` does."""
+    write_bytes_atomically(path, save(tensors, header))  # save_file would make it readable for its owner alone
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it there, so that no reader sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(save(tensors, header))  # save_file would make it readable for its owner alone
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -12,7 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from anyseg_ros.engine.engine import Engine
+from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.torch_network import TorchNetwork
+from anyseg_ros.engine.torch_networks import TorchNetworks
 from anyseg_ros.model.checkpoint import CheckpointMeta
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
@@ -39,7 +41,7 @@ def meta(model) -> CheckpointMeta:
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])
 def test_agrees_with_the_plain_model(model, meta, modalities):
-    engine = Engine(model, meta, device="cpu")
+    engine = Engine(TorchNetworks(model), meta, device="cpu")
     stack = torch.randn(modalities, 3, *GRID)
     with torch.inference_mode():
         plain = model(stack[None])[0]
@@ -57,7 +59,7 @@ def test_agrees_with_the_plain_model(model, meta, modalities):
 
 def test_the_model_given_is_left_alone(model, meta):
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    Engine(model, meta, device="cpu").infer(np.zeros((1, 3, *GRID), np.float32))
+    Engine(TorchNetworks(model), meta, device="cpu").infer(np.zeros((1, 3, *GRID), np.float32))
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in before.items())
     assert all(p.requires_grad for p in model.parameters())
 
@@ -65,20 +67,20 @@ def test_the_model_given_is_left_alone(model, meta):
 @pytest.mark.parametrize("shape", [(3, 48, 64), (0, 3, 48, 64), (1, 4, 48, 64), (1, 3, 50, 64)])
 def test_stacks_of_another_shape_are_refused(model, meta, shape):
     with pytest.raises(ValueError, match="expected|multiple of 4"):
-        Engine(model, meta, device="cpu").infer(np.zeros(shape, np.float32))
+        Engine(TorchNetworks(model), meta, device="cpu").infer(np.zeros(shape, np.float32))
 
 
 def test_devices_that_do_not_exist_are_refused(model, meta):
     with pytest.raises(ValueError, match="'abacus' cannot be used"):
-        Engine(model, meta, device="abacus")
+        Engine(TorchNetworks(model), meta, device="abacus")
     with pytest.raises(ValueError, match="at least 1"):
-        Engine(model, meta, threads=0)
+        Engine(TorchNetworks(model), meta, threads=0)
 
 
 def test_threads_are_set(model, meta):
     before = torch.get_num_threads()
     try:
-        Engine(model, meta, device="cpu", threads=1)
+        Engine(TorchNetworks(model), meta, device="cpu", threads=1)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -95,7 +97,7 @@ def test_a_failing_gpu_at_start_falls_back_loudly(model, meta, monkeypatch, capl
 
     monkeypatch.setattr(torch.nn.Module, "to", broken)
     with caplog.at_level(logging.ERROR):
-        engine = Engine(model, meta)
+        engine = Engine(TorchNetworks(model), meta)
     assert engine.device.type == "cpu"
     assert "no kernel image" in caplog.text
     assert engine.infer(np.zeros((1, 3, *GRID), np.float32))[0].shape == GRID
@@ -108,7 +110,7 @@ def test_a_gpu_lost_on_the_way_costs_no_frame(model, meta, caplog):
         def labels(self, images):
             raise RuntimeError("device lost")
 
-    engine = Engine(model, meta, device="cpu")
+    engine = Engine(TorchNetworks(model), meta, device="cpu")
     expected = engine.infer(np.ones((1, 3, *GRID), np.float32))[0]
     engine._network = Lost()
     with caplog.at_level(logging.ERROR):
@@ -119,8 +121,8 @@ def test_a_gpu_lost_on_the_way_costs_no_frame(model, meta, caplog):
 
 @pytest.mark.parametrize("modalities", [1, 3])
 def test_whole_maps_elsewhere_agree_with_blocks_on_the_cpu(model, meta, modalities):
-    engine = Engine(model, meta, device="cpu")
-    elsewhere = TorchNetwork(engine._encoder, engine._head, torch.device("cpu"))
+    engine = Engine(TorchNetworks(model), meta, device="cpu")
+    elsewhere = TorchNetwork(model.encoder, FoldedHead(model.head), torch.device("cpu"))
     stack = torch.randn(modalities, 3, *GRID)
     with torch.inference_mode():
         torch.testing.assert_close(elsewhere.logits(stack), engine.logits(stack), atol=1e-4, rtol=0)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network that ONNX Runtime runs, from the file that ``anyseg export`` wrote and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anyseg_ros.engine.cpu_network import label_grid
+from anyseg_ros.engine.crew import Crew
+from anyseg_ros.engine.network import Network
+from anyseg_ros.engine.tensorrt_engines import tensorrt_options
+from anyseg_ros.model.checkpoint import CheckpointError, CheckpointMeta, parse_meta
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+INPUT = "images"
+ERROR = 3
+"""ONNX Runtime's levels of severity: warnings of its optimiser are of no use to anybody here."""
+
+
+class OnnxNetworks:
+    """Makes the network of one ONNX file for a device.
+
+    Attributes:
+        meta: the checkpoint's description, from the file.
+    """
+
+    def __init__(self, path: Path, backend: str, precision: str = "fp32") -> None:
+        """Look at the file.
+
+        Args:
+            path: what ``anyseg export`` wrote.
+            backend: ``onnxruntime`` or ``tensorrt``.
+            precision: ``fp32``; for TensorRT ``fp16`` and ``bf16``, too.
+
+        Raises:
+            CheckpointError: the file is no network of ours.
+            ValueError: ONNX Runtime or what it needs for the backend is not installed, or the precision is not there.
+        """
+        self._path, self._backend, self._precision = path, backend, precision
+        self._providers = providers_here(backend)
+        if backend == "onnxruntime" and precision != "fp32":
+            raise ValueError(
+                f"precision '{precision}' is not there for backend 'onnxruntime', whose file is in fp32; choose fp32, "
+                "or the backend torch or tensorrt"
+            )
+        self.meta = meta_of(open_session(path, [CPU], 1), path)
+
+    def best_device(self) -> str:
+        """The fastest that ONNX Runtime may have here."""
+        return "cpu" if self._backend == "onnxruntime" and CUDA not in self._providers else "cuda"
+
+    def make(self, device: torch.device) -> Network:
+        """The network on a device.
+
+        Raises:
+            ValueError: ONNX Runtime has nothing for the device, or TensorRT's engine has not been built.
+            RuntimeError: the device does not work.
+        """
+        if device.type == "cpu" and self._backend == "onnxruntime":
+            return self.spare()
+        if device.type != "cuda" or CUDA not in self._providers:
+            raise ValueError(
+                f"backend '{self._backend}' cannot use device '{device}': ONNX Runtime has "
+                f"{', '.join(sorted(self._providers))} here; a GPU needs onnxruntime-gpu, the CPU backend onnxruntime"
+            )
+        wanted: list[Any] = [(CUDA, {"device_id": device.index or 0})]
+        if self._backend == "tensorrt":
+            grid = (self.meta.grid[0], self.meta.grid[1])
+            wanted.insert(0, (TENSORRT, tensorrt_options(self._path, grid, device, self._precision)))
+        session = open_session(self._path, wanted, torch.get_num_threads())
+        first = wanted[0][0]
+        if first not in session.get_providers():
+            raise RuntimeError(f"ONNX Runtime could not load its {first}; its log says why")
+        return OnnxNetwork(session, device)
+
+    def spare(self) -> Network:
+        """The network on the CPU, in float32."""
+        return OnnxNetwork(open_session(self._path, [CPU], torch.get_num_threads()), torch.device("cpu"))
+
+
+class OnnxNetwork:
+    """One session of ONNX Runtime.
+
+    Attributes:
+        device: where it runs.
+    """
+
+    def __init__(self, session: Any, device: torch.device) -> None:
+        self._session = session
+        self._grid = tuple(session.get_inputs()[0].shape[2:])
+        self._crew = Crew()
+        self.device = device
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images [M,3,H,W] -> logits [K,H/4,W/4], on the CPU.
+
+        Raises:
+            ValueError: the images are not of the file's size.
+            RuntimeError: ONNX Runtime or the device failed.
+        """
+        if tuple(images.shape[2:]) != self._grid:
+            raise ValueError(
+                f"images of {images.shape[2]}x{images.shape[3]} (height x width); this ONNX file is for "
+                f"{self._grid[0]}x{self._grid[1]}: export a checkpoint of the other grid, or use the backend torch"
+            )
+        try:
+            return torch.from_numpy(self._session.run(None, {INPUT: images.cpu().contiguous().numpy()})[0])
+        except failures() as error:
+            raise RuntimeError(str(error)) from error
+
+    def labels(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Images [M,3,H,W] -> labels uint8 [H,W] and the labels' probability float32 [H,W]. Errors as in ``logits``."""
+        return label_grid(self.logits(images).numpy(), self._crew)
+
+
+def providers_here(backend: str) -> set[str]:
+    """Execution providers of the installed ONNX Runtime.
+
+    Raises:
+        ValueError: it is not installed, or lacks the one that the backend needs.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ValueError(
+            f"backend '{backend}' needs ONNX Runtime, which cannot be loaded ({error}); pip install "
+            "'anyseg_ros[onnx]' brings it, or choose the backend torch"
+        ) from error
+    found = set(onnxruntime.get_available_providers())
+    if backend == "tensorrt" and TENSORRT not in found:
+        raise ValueError(
+            f"backend 'tensorrt' needs {TENSORRT}; ONNX Runtime {onnxruntime.__version__} has "
+            f"{', '.join(sorted(found))} here: pip install onnxruntime-gpu and TensorRT, or choose another backend"
+        )
+    return found
+
+
+def open_session(path: Path, providers: list[Any], threads: int) -> Any:
+    """A session whose threads sleep while they wait: on a vehicle others need the processor.
+
+    Raises:
+        CheckpointError: the file is missing, or ONNX Runtime cannot read it.
+    """
+    import onnxruntime
+
+    if not path.is_file():
+        raise CheckpointError(f"no file at {path}; give the path of an .onnx file that 'anyseg export' wrote")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = ERROR
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
+    except failures() as error:
+        raise CheckpointError(f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {error}") from error
+    session.disable_fallback()  # a device that fails is told and counted by the engine
+    return session
+
+
+def meta_of(session: Any, path: Path) -> CheckpointMeta:
+    """The checkpoint's description in an ONNX file.
+
+    Raises:
+        CheckpointError: there is none, or the graph is not the one that it describes.
+    """
+    meta = parse_meta(path, session.get_modelmeta().custom_metadata_map)
+    inputs = [(value.name, value.shape[1:]) for value in session.get_inputs()]
+    expected = [(INPUT, [3, *meta.grid])]
+    if inputs != expected or session.get_outputs()[0].shape[0] != len(meta.classes):
+        raise CheckpointError(
+            f"{path} takes {inputs} and gives {session.get_outputs()[0].shape}; its description says {expected} and "
+            f"{len(meta.classes)} classes: export the checkpoint again"
+        )
+    return meta
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises; its exceptions have no base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backend ``torch``: a checkpoint's weights, folded once, on whatever device torch has."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from anyseg_ros.engine.cpu_network import CpuNetwork
+from anyseg_ros.engine.folded import FoldedHead
+from anyseg_ros.engine.network import Network
+from anyseg_ros.engine.precision import PRECISIONS, check_cpu_precision
+from anyseg_ros.engine.torch_network import TorchNetwork
+from anyseg_ros.model.segmentor import AnySeg
+
+
+class TorchNetworks:
+    """Makes the network of one model for a device."""
+
+    def __init__(self, model: AnySeg, precision: str = "fp32") -> None:
+        """Copy the model and fold its head.
+
+        Args:
+            model: as ``load_checkpoint`` returns it.
+            precision: one of ``PRECISIONS``.
+
+        Raises:
+            ValueError: the precision is unknown.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision '{precision}' is unknown; known are {', '.join(PRECISIONS)}")
+        model = copy.deepcopy(model).cpu().eval().requires_grad_(False).float()
+        self._encoder, self._head, self._precision = model.encoder, FoldedHead(model.head), precision
+
+    def best_device(self) -> str:
+        """CUDA where torch has it."""
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def make(self, device: torch.device) -> Network:
+        """The network on a device.
+
+        Raises:
+            ValueError: the precision is not there for the device.
+            RuntimeError: the device does not work.
+        """
+        if device.type == "cpu":
+            check_cpu_precision(self._precision)
+            return CpuNetwork(self._encoder, self._head, PRECISIONS[self._precision])
+        return TorchNetwork(self._encoder, self._head, device)
+
+    def spare(self) -> Network:
+        """The network on the CPU, in float32, which every CPU has."""
+        return CpuNetwork(self._encoder, self._head)
