@@ -73,7 +73,7 @@ def read_payload(path: Path) -> np.ndarray | Points | Events:
             if "xyz" in columns:
                 return Points(columns["xyz"], columns["intensity"])
             width, height = columns["size"].tolist()
-            return Events(*(columns[name] for name in ("x", "y", "t_ns", "p")), width, height)
+            return Events(columns["x"], columns["y"], columns["t_ns"], columns["p"], width, height)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise TornFile(f"{path} cannot be read: {error}") from error
 

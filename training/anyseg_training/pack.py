@@ -61,13 +61,13 @@ def make_pack(
         DatasetError, PackError: says what does not fit.
     """
     source = open_source(root, split, encoding, projected, motion)
-    return pack_source(PackPlan(source, tuple(grid), void_as_road), out, workers, bar)
+    return pack_source(PackPlan(source, (grid[0], grid[1]), void_as_road), out, workers, bar)
 
 
 def pack_source(plan: PackPlan, out: Path, workers: int = 2, bar: bool = True) -> dict[str, int]:
     """Encode a source and write the pack; see ``make_pack``."""
     source = plan.source
-    index = {
+    index: dict[str, Any] = {
         "format": FORMAT,
         "encoding": source.encoding.fingerprint,
         "encoding_parameters": source.encoding.parameters(),
