@@ -103,7 +103,7 @@ def score(plan: Plan, cell: Cell, packs: dict[str, Pack], out: Path, bar: bool) 
         model, meta = load_fitting(folder / CHECKPOINT, packs[split])
         normaliser = Normaliser(packs[split].modalities, meta.normalisation)
         counts[split] = drive_counts(model, packs[split], normaliser, bar)
-    np.savez_compressed(folder / COUNTS, **counts)
+    np.savez_compressed(folder / COUNTS, selection=counts["selection"], test=counts["test"])
     entry = {
         "recipe": cell.recipe,
         "seed": cell.seed,

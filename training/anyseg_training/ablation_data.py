@@ -57,6 +57,7 @@ def check_pack(pack: Pack, split: Split, grid: tuple[int, int]) -> None:
     seeds = {drive_seed(sample["drive"]) for sample in pack.samples}
     if seeds != set(split.seeds) or len(pack) != split.drives * split.frames or pack.grid != tuple(grid):
         raise AblationError(
-            f"{pack.root} holds {len(pack)} samples of the drives {min(seeds)} to {max(seeds)} at {pack.grid}; planned "
-            f"are {split.drives} drives of {split.frames} from {split.first_seed} at {tuple(grid)}; choose another folder"
+            f"{pack.root} holds {len(pack)} samples of the drives {min(seeds)} to {max(seeds)} at {pack.grid}; "
+            f"planned are {split.drives} drives of {split.frames} from {split.first_seed} at {tuple(grid)}; "
+            "choose another folder"
         )
