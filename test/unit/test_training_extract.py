@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from anyseg_training.check import check_split
 from anyseg_training.cli import main
 from anyseg_training.data import Pack
 from anyseg_training.extract import ExtractPlan, extract
-from anyseg_training.extracted import read_drive
+from anyseg_training.extracted import SUFFIX, read_drive, read_payload, write_payload
 from anyseg_training.label_files import find_labels, load_classes, split_by_time
 from anyseg_training.muses import DatasetError
 from anyseg_training.pack import make_pack
@@ -100,6 +101,7 @@ def test_what_is_trained_on_is_what_a_replay_feeds(tmp_path, name, odometry):
     save_rig(small_rig(), tmp_path / "rig.yaml")
     checkpoint = tiny_checkpoint(tmp_path / "net.safetensors", encoding.fingerprint, parameters=encoding.parameters())
     found, pipeline = replayed(bag, tmp_path / "rig.yaml", checkpoint, odometry)
+    assert odometry is None or pipeline.motion.counts["served"] > 10
     labels = write_labels(tmp_path / "labels", list(found))
     plan = ExtractPlan(
         bag, labels, tmp_path / "rig.yaml", tmp_path / "data", shares=ALL_TRAIN, encoding=encoding, odometry=odometry
@@ -229,6 +231,29 @@ def test_labels_by_name_or_by_table(tmp_path):
         find_labels(folder)
     with pytest.raises(DatasetError, match="holds no label images"):
         find_labels(tmp_path)
+
+
+def test_payloads_come_back_bit_for_bit(tmp_path):
+    rng = np.random.default_rng(2)
+    depth = rng.random((5, 7), dtype=np.float32)
+    depth[0, 0] = np.nan
+    wide = random_cloud(rng)
+    wide = replace(wide, xyz=wide.xyz.astype(np.float64), intensity=wide.intensity.astype(np.uint8))
+    for name, payload in (
+        ("depth", depth), ("lidar", random_cloud(rng)), ("lidar", wide), ("camera", random_image(rng)),
+        ("event", random_events(rng, START_NS, START_NS + 30 * MS)),
+    ):  # fmt: skip
+        path = tmp_path / SUFFIX[name]
+        write_payload(path, payload)
+        again = read_payload(path)
+        assert type(again) is type(payload)
+        pairs = [(again, payload)] if isinstance(payload, np.ndarray) else []
+        pairs += [(getattr(again, f), getattr(payload, f)) for f in ("xyz", "intensity") if name == "lidar"]
+        pairs += [(getattr(again, f), getattr(payload, f)) for f in ("x", "y", "t_ns", "p") if name == "event"]
+        for one, other in pairs:
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+        assert name != "event" or (again.width, again.height) == (32, 18)
 
 
 def test_splits_are_whole_blocks_of_time():
