@@ -253,5 +253,5 @@ def test_recipes_refuse_words_and_weights_that_mean_nothing():
     ):
         with pytest.raises(ValueError, match="unknown; known are"):
             Recipe(**change)
-    with pytest.raises(ValueError, match="must not be negative"):
+    with pytest.raises(ValueError, match="umd_weight is -1.0; it must be at least 0"):
         Recipe(umd_weight=-1.0)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from anyseg_training.cli import main
-from anyseg_training.config import Recipe, load_recipe, save_recipe
+from anyseg_training.config import Recipe
 from anyseg_training.data import Normaliser, Pack, TrainingBatches, draw_subset
-from anyseg_training.fit import Trainer, learning_rate
+from anyseg_training.fit import Trainer
 from anyseg_training.objective import class_weights
 from anyseg_training.pack import make_pack
+from anyseg_training.schedule import learning_rate
 from tiny_muses import write_tiny_muses
 
 from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint, read_safetensors
@@ -131,23 +132,6 @@ def test_class_weights_by_hand():
     found = class_weights([300, 75, 0, 1], recipe).tolist()
     mean = 376 / 3
     assert found == pytest.approx([(mean / 300) ** 0.5, (mean / 75) ** 0.5, 1.0, 3.0])
-
-
-def test_recipes_round_trip_and_refuse_what_they_do_not_know(tmp_path):
-    save_recipe(TINY, tmp_path / "r.yaml")
-    assert load_recipe(tmp_path / "r.yaml") == TINY
-    assert load_recipe(tmp_path / "r.yaml", ["lr=2e-4", "steps=9"]) == replace(TINY, lr=2e-4, steps=9)
-    with pytest.raises(ValueError, match="no 'learning_rate'; known are backbone"):
-        load_recipe(None, ["learning_rate=1"])
-    with pytest.raises(ValueError, match="steps is 'many'; expected int"):
-        load_recipe(None, ["steps=many"])
-    with pytest.raises(ValueError, match="write name=value"):
-        load_recipe(None, ["steps"])
-
-
-@pytest.mark.parametrize("name", ["sim_teacher", "sim_student", "muses_teacher", "muses_student"])
-def test_shipped_recipes_load(name):
-    assert load_recipe(Path(__file__).parents[2] / f"config/training/{name}.yaml").steps > 0
 
 
 def test_commands_end_to_end(folder, tmp_path, capsys):

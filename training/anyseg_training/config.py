@@ -3,14 +3,72 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from anyseg_ros.model.mit import VARIANTS
 from anyseg_training.distillation import DIRECTIONS, MAD_SCALES, UMD_AXES, check_choice
+from anyseg_training.precision import PRECISIONS, check_device_name
 
 MODALITY_DROPOUT = ("none", "sample", "batch")
+CHOICES = {
+    "backbone": tuple(VARIANTS),
+    "mad_direction": DIRECTIONS,
+    "mad_scale": MAD_SCALES,
+    "umd_axis": UMD_AXES,
+    "modality_dropout": MODALITY_DROPOUT,
+    "precision": PRECISIONS,
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``; ``above`` leaves out ``low``, ``below`` leaves out ``high``."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        low = value > self.low if self.above else value >= self.low
+        high = value < self.high if self.below else value <= self.high
+        return math.isfinite(value) and low and high
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.above else 'at least'} {self.low:g}"
+        if self.high == math.inf:
+            return low
+        return f"{low} and {'below' if self.below else 'at most'} {self.high:g}"
+
+
+POSITIVE, NOT_NEGATIVE, AT_LEAST_ONE = Range(0, above=True), Range(0), Range(1)
+RANGES = {
+    "head_width": AT_LEAST_ONE,
+    "steps": AT_LEAST_ONE,
+    "batch": AT_LEAST_ONE,
+    "accumulate": AT_LEAST_ONE,
+    "lr": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "warmup_steps": NOT_NEGATIVE,
+    "power": NOT_NEGATIVE,
+    "clip_norm": POSITIVE,
+    "ema": Range(0, 1, below=True),
+    "class_balance": NOT_NEGATIVE,
+    "mad_weight": NOT_NEGATIVE,
+    "umd_weight": NOT_NEGATIVE,
+    "cmd_weight": NOT_NEGATIVE,
+    "zoom_max": AT_LEAST_ONE,
+    "seed": NOT_NEGATIVE,
+    "select_every": AT_LEAST_ONE,
+    "save_minutes": NOT_NEGATIVE,
+    "threads": NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +78,8 @@ class Recipe:
     Attributes:
         backbone, head_width: architecture.
         steps: optimiser steps; the learning rate reaches zero at the last one.
-        batch: samples per step.
+        batch: samples per step, in all processes and micro-batches together.
+        accumulate: micro-batches that a process takes one after the other in a step, to need less memory.
         lr: peak learning rate (AdamW).
         weight_decay: on matrices and kernels; none on vectors.
         warmup_steps: linear warm-up from a tenth of ``lr``.
@@ -38,10 +97,13 @@ class Recipe:
         umd_axis: features are distributions over the channels of a position (``channel``) or over the positions of a
             channel (``space``).
         modality_dropout: ``none`` (teacher), or draw a subset per ``sample``, or one per ``batch`` as released.
-        bfloat16: run matrix products and convolutions in bfloat16.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: of matrix products and convolutions: ``float32``, ``bfloat16``, or ``float16`` with scaled gradients
+            (GPUs only).
         loss_stride: the loss is taken on every n-th pixel in both directions (1, 2 or 4), at a random offset.
         zoom_max: largest magnification of the random crop.
         seed: of everything random.
+        select_every: steps between scores on the split that selects the best weights, when one is given.
         save_minutes: time between saves of the training state.
         threads: CPU threads; 0 leaves torch's choice.
     """
@@ -50,6 +112,7 @@ class Recipe:
     head_width: int = 256
     steps: int = 4000
     batch: int = 8
+    accumulate: int = 1
     lr: float = 6e-4
     weight_decay: float = 0.01
     warmup_steps: int = 200
@@ -65,34 +128,37 @@ class Recipe:
     umd_axis: str = "channel"
     cmd_weight: float = 0.0
     modality_dropout: str = "none"
-    bfloat16: bool = False
+    device: str = "auto"
+    precision: str = "float32"
     loss_stride: int = 2
     zoom_max: float = 1.6
     seed: int = 0
+    select_every: int = 500
     save_minutes: float = 5.0
     threads: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot work.
+        """Refuse what cannot work.
 
         Raises:
-            ValueError: says which.
+            ValueError: says what, and what is expected.
         """
-        object.__setattr__(self, "class_weight_range", tuple(self.class_weight_range))
-        if self.steps < 1 or self.batch < 1:
-            raise ValueError(f"steps {self.steps} and batch {self.batch} must be at least 1")
+        for name, allowed in RANGES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"recipe: {name} is {getattr(self, name)!r}; it must be {allowed}")
+        for name, words in CHOICES.items():
+            check_choice(name, getattr(self, name), words)
+        check_device_name(self.device)
         if self.loss_stride not in (1, 2, 4):
-            raise ValueError(f"loss_stride {self.loss_stride} must be 1, 2 or 4 (logits are at a quarter of the grid)")
-        if self.zoom_max < 1.0:
-            raise ValueError(f"zoom_max {self.zoom_max} must be at least 1")
-        if not 0.0 <= self.ema < 1.0:
-            raise ValueError(f"ema {self.ema} must be at least 0 and below 1")
-        if min(self.mad_weight, self.umd_weight, self.cmd_weight) < 0.0:
-            raise ValueError("mad_weight, umd_weight and cmd_weight must not be negative")
-        check_choice("mad_direction", self.mad_direction, DIRECTIONS)
-        check_choice("mad_scale", self.mad_scale, MAD_SCALES)
-        check_choice("umd_axis", self.umd_axis, UMD_AXES)
-        check_choice("modality_dropout", self.modality_dropout, MODALITY_DROPOUT)
+            raise ValueError(
+                f"recipe: loss_stride is {self.loss_stride}; it must be 1, 2 or 4 (logits are at a quarter of the grid)"
+            )
+        weights = tuple(self.class_weight_range)
+        if len(weights) != 2 or not 0 < weights[0] <= weights[1] < math.inf:
+            raise ValueError(f"recipe: class_weight_range is {list(weights)}; it must be [smallest, largest], above 0")
+        object.__setattr__(self, "class_weight_range", weights)
+        if self.batch % self.accumulate:
+            raise ValueError(f"recipe: batch is {self.batch}; accumulate, {self.accumulate}, must divide it")
 
     @property
     def distils(self) -> bool:
@@ -104,22 +170,64 @@ def load_recipe(path: str | Path | None, changes: list[str] | None = None) -> Re
     """Read a recipe and apply ``name=value`` changes, whose values are YAML.
 
     Raises:
-        ValueError: a name is unknown or a value has the wrong type.
+        ValueError: a name is unknown or there twice, a value has the wrong type or is out of range.
     """
-    values = {} if path is None else yaml.safe_load(Path(path).read_text()) or {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {type(values).__name__}; expected 'name: value' lines")
+    values = {} if path is None else read_yaml(Path(path))
     for change in changes or []:
         name, separator, text = change.partition("=")
         if not separator:
             raise ValueError(f"'{change}' is no change; write name=value")
-        values[name] = yaml.safe_load(text)
-    known = {f.name: f for f in fields(Recipe)}
+        values[name] = parsed(text, f"'{change}'")
+    known = {f.name: f.default for f in fields(Recipe)}
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"recipe has no '{name}'; known are {', '.join(known)}")
-        values[name] = checked(name, value, known[name].default)
+            raise ValueError(f"recipe has no '{name}'{guess(str(name), known)}; known are {', '.join(known)}")
+        values[name] = checked(name, value, known[name])
     return Recipe(**values)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The ``name: value`` lines of a recipe.
+
+    Raises:
+        ValueError: the file is missing, no YAML, or holds something else.
+    """
+    if not path.is_file():
+        raise ValueError(f"no recipe at {path}; see config/training, or write one with --print-recipe")
+    values = parsed(path.read_text(), str(path)) or {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds {type(values).__name__}; expected 'name: value' lines")
+    return values
+
+
+class StrictLoader(yaml.SafeLoader):
+    """YAML in which no key may be there twice; PyYAML would take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """As in PyYAML, but strict."""
+        keys = [key.value for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.YAMLError(f"'{twice[0]}' is there twice")
+        return super().construct_mapping(node, deep)
+
+
+def parsed(text: str, where: str) -> Any:
+    """YAML -> value.
+
+    Raises:
+        ValueError: it is no YAML; ``where`` says what was read.
+    """
+    try:
+        return yaml.load(text, StrictLoader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is no valid YAML: {error}") from error
+
+
+def guess(name: str, known: dict[str, Any]) -> str:
+    """A question that names the known word most like a wrong one, if there is one."""
+    close = get_close_matches(name, known, 1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def checked(name: str, value: object, default: object) -> object:
@@ -133,14 +241,16 @@ def checked(name: str, value: object, default: object) -> object:
             return float(value)  # YAML 1.1 reads 6e-4 as text
         except ValueError:
             pass
-    if isinstance(default, tuple) and isinstance(value, list):
+    if isinstance(default, tuple) and isinstance(value, list) and all(type(v) in (int, float) for v in value):
         return tuple(float(v) for v in value)
     if type(value) is not type(default):
-        raise ValueError(f"recipe: {name} is {value!r}; expected {type(default).__name__}, such as {default!r}")
+        wanted = "a list of numbers" if isinstance(default, tuple) else type(default).__name__
+        shown = list(default) if isinstance(default, tuple) else default
+        raise ValueError(f"recipe: {name} is {value!r}; expected {wanted}, such as {shown!r}")
     return value
 
 
-def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the exact recipe as YAML."""
+def as_yaml(recipe: Recipe) -> str:
+    """The whole recipe."""
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return yaml.safe_dump(values, sort_keys=False)

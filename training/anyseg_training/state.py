@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from anyseg_ros.model.segmentor import AnySeg
 from anyseg_training.config import Recipe
 
 # What may differ between the run that saved a state and the one that resumes it.
-FREE_TO_CHANGE = ("save_minutes", "threads")
+FREE_TO_CHANGE = ("save_minutes", "threads", "device")
 
 
 @dataclass
@@ -27,12 +28,17 @@ class TrainingState:
         optimizer: AdamW.
         average: exponential moving average of the model's state dict.
         step: steps done.
+        scaler: of the gradients; idle unless the precision is float16.
+        selection: on what the best weights are selected, and which are the best so far (see ``selection``); None when
+            nothing selects.
     """
 
     model: AnySeg
     optimizer: torch.optim.AdamW
     average: dict[str, Tensor]
     step: int
+    scaler: torch.amp.GradScaler
+    selection: dict[str, Any] | None = None
 
 
 def comparable(recipe: Recipe) -> dict:
@@ -41,13 +47,18 @@ def comparable(recipe: Recipe) -> dict:
 
 
 def save_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
-    """Write model, average, optimizer moments, step and recipe."""
+    """Write model, average, optimizer moments, step, scaler, selection and recipe."""
     tensors = {f"model/{k}": v.detach().clone().contiguous() for k, v in state.model.state_dict().items()}
     tensors |= {f"average/{k}": v.clone().contiguous() for k, v in state.average.items()}
     for name, parameter in state.model.named_parameters():
         for key, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value.clone().contiguous()
-    header = {"step": str(state.step), "recipe": json.dumps(comparable(recipe))}
+    header = {
+        "step": str(state.step),
+        "recipe": json.dumps(comparable(recipe)),
+        "scaler": json.dumps(state.scaler.state_dict()),
+        "selection": json.dumps(state.selection),
+    }
     write_atomically(path, tensors, header)
 
 
@@ -55,11 +66,12 @@ def load_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
     """Read a state in place.
 
     Raises:
-        CheckpointError: the file is no training state, or of another recipe; the message names the first difference.
+        CheckpointError: the file is no training state, of another recipe or selected on other data; the message names
+            the first difference.
     """
     tensors, header = read_safetensors(path)
-    if "step" not in header or "recipe" not in header:
-        raise CheckpointError(f"{path} is no training state; remove it or choose another output folder")
+    if not {"step", "recipe", "scaler", "selection"} <= header.keys():
+        raise CheckpointError(f"{path} is no training state of this version; remove it or choose another output folder")
     saved, wanted = json.loads(header["recipe"]), comparable(recipe)
     for name in wanted:
         if saved.get(name) != wanted[name]:
@@ -67,6 +79,13 @@ def load_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
                 f"{path} was saved with {name} = {saved.get(name)!r}, this run has {wanted[name]!r}; "
                 "resume with the same recipe or choose another output folder"
             )
+    selection = json.loads(header["selection"])
+    if selected_on(selection) != selected_on(state.selection):
+        raise CheckpointError(
+            f"{path} was saved by a run that selects on {selected_on(selection)}, this one selects on "
+            f"{selected_on(state.selection)}; resume with the same --select-pack or choose another output folder"
+        )
+    state.selection = selection
     state.model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     for name, value in state.average.items():
         value.copy_(tensors[f"average/{name}"])
@@ -74,8 +93,17 @@ def load_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
         prefix = "optimizer/{}/" + name
         keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if prefix.format(k) in tensors]
         if keys:
-            state.optimizer.state[parameter] = {k: tensors[prefix.format(k)].clone() for k in keys}
+            state.optimizer.state[parameter] = {
+                k: tensors[prefix.format(k)].to(parameter.device, copy=True) for k in keys
+            }
+    if scaler := json.loads(header["scaler"]):
+        state.scaler.load_state_dict(scaler)
     state.step = int(header["step"])
+
+
+def selected_on(selection: dict[str, Any] | None) -> str:
+    """On what weights are selected, in words that differ when it differs."""
+    return "nothing" if selection is None else f"split '{selection['split']}' ({selection['scenes']})"
 
 
 def read_average(path: Path) -> dict[str, Tensor]:

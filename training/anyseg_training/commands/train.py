@@ -7,32 +7,45 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 import anyseg_ros
 from anyseg_ros.model.checkpoint import CheckpointMeta, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
-from anyseg_training.config import Recipe, load_recipe, save_recipe
+from anyseg_training import parallel
+from anyseg_training.config import Recipe, as_yaml, load_recipe
 from anyseg_training.data import Normaliser, Pack, TrainingBatches
-from anyseg_training.fit import Trainer
+from anyseg_training.fit import STATE, Trainer, samples_at_once
 from anyseg_training.fitting import Normalisation, fitting, load_fitting
 from anyseg_training.foreign import load_backbone
+from anyseg_training.precision import device_of
+from anyseg_training.runinfo import describe_file, describe_pack, scenes_digest, write_run
+from anyseg_training.selection import Record, Selection
 from anyseg_training.state import read_average
 
 CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Declare them."""
     for name, text in (("teacher", "train on all modalities"), ("student", "train with modalities missing")):
-        train = commands.add_parser(name, help=text)
-        train.add_argument("--pack", type=Path, required=True, help="packed training set")
+        train = commands.add_parser(
+            name, help=text, epilog="Several GPUs: torchrun --nproc-per-node N -m anyseg_training.cli " + name + " ..."
+        )
+        train.add_argument("--pack", type=Path, help="packed training set (required)")
         train.add_argument("--recipe", type=Path, help="YAML, see config/training")
         train.add_argument(
             "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="changes to the recipe"
         )
-        train.add_argument("--out", type=Path, required=True, help="folder of the run; resumed when it holds a state")
+        train.add_argument("--print-recipe", action="store_true", help="print the whole recipe as YAML, and stop")
+        train.add_argument("--out", type=Path, help="folder of the run (required); resumed when it holds a state")
+        train.add_argument(
+            "--select-pack", type=Path, metavar="PACK", help="packed split that selects the best weights"
+        )
         train.add_argument("--time-budget-minutes", type=float, help="stop (resumable) after this time")
         start = train.add_mutually_exclusive_group()
         start.add_argument("--init", type=Path, help="checkpoint to start from (default: fresh weights)")
@@ -47,8 +60,20 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run_train(args: argparse.Namespace) -> None:
     """``anyseg-train teacher`` and ``student``."""
     recipe = load_recipe(args.recipe, args.set)
+    if args.print_recipe:
+        print(as_yaml(recipe), end="")
+        return
+    if args.pack is None or args.out is None:
+        raise ValueError("--pack PACK and --out FOLDER are needed: what to train on, and where the run goes")
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
+    device = device_of(recipe.device)
+    with parallel.joined(device):
+        train(args, recipe, device)
+
+
+def train(args: argparse.Namespace, recipe: Recipe, device: torch.device) -> None:
+    """Train in this process, which may be one of several."""
     pack = Pack(args.pack)
     # A network is bound to the normalisation that it began with, whatever the statistics of the pack at hand.
     normalisation = (
@@ -61,31 +86,83 @@ def run_train(args: argparse.Namespace) -> None:
             "the recipe distils (mad_weight, umd_weight or cmd_weight > 0); give --teacher CHECKPOINT, "
             "or --set mad_weight=0 umd_weight=0 cmd_weight=0"
         )
+    model = fresh_model(args, recipe, pack, normalisation)
+    normaliser = Normaliser(pack.modalities, normalisation)
+
+    def describe(record: Record | None, step: int) -> CheckpointMeta:
+        return description(model, pack, normalisation, recipe, args.command, step, record)
+
+    def keep(best: AnySeg, record: Record) -> None:
+        save_checkpoint(args.out / BEST, best, describe(record, record["step"]))
+
+    selection = None
+    if args.select_pack:
+        chosen = selection_pack(args.select_pack, pack)
+        selection = Selection(
+            model, chosen, normaliser, np.asarray(pack.prior), args.command == "student", keep, device
+        )
+    batches = TrainingBatches(pack, normaliser, samples_at_once(recipe), recipe.zoom_max, recipe.seed)
+    trainer = Trainer(model, recipe, batches, pack.index["class_pixels"], teacher)
+
+    def started(step: int) -> None:
+        (args.out / "recipe.yaml").write_text(as_yaml(recipe))
+        write_run(args.out, recipe, inputs_of(args), device, step)
+
+    outcome = trainer.run(args.out, args.time_budget_minutes, selection=selection, started=started)
+    if parallel.rank() > 0:
+        return
+    model.load_state_dict(read_average(args.out / STATE))
+    save_checkpoint(args.out / CHECKPOINT, model, describe(None, outcome.step))
+    state = "finished" if outcome.finished else "stopped, resumable"
+    print(f"{args.out / CHECKPOINT}: step {outcome.step} of {recipe.steps}, {state}")
+    if selection is not None and selection.record["step"] is not None:
+        best = selection.record
+        print(f"{args.out / BEST}: step {best['step']}, mIoU {best['miou']:.2f} on split '{best['split']}'")
+
+
+def fresh_model(args: argparse.Namespace, recipe: Recipe, pack: Pack, normalisation: Normalisation) -> AnySeg:
+    """The network as the run begins with it."""
     torch.manual_seed(recipe.seed)
     model = AnySeg(AnySegConfig(len(pack.index["classes"]), recipe.backbone, recipe.head_width))
     if args.init:
         model.load_state_dict(fitting(args.init, pack, normalisation, model.config).state_dict())
     elif args.backbone_weights:
         load_backbone(args.backbone_weights, model)
-    normaliser = Normaliser(pack.modalities, normalisation)
-    batches = TrainingBatches(pack, normaliser, recipe.batch, recipe.zoom_max, recipe.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_recipe(recipe, args.out / "recipe.yaml")
-    outcome = Trainer(model, recipe, batches, pack.index["class_pixels"], teacher).run(
-        args.out, args.time_budget_minutes
-    )
-    model.load_state_dict(read_average(args.out / "state.safetensors"))
-    save_checkpoint(
-        args.out / CHECKPOINT, model, describe(model, pack, normalisation, recipe, args.command, outcome.step)
-    )
-    state = "finished" if outcome.finished else "stopped, resumable"
-    print(f"{args.out / CHECKPOINT}: step {outcome.step} of {recipe.steps}, {state}")
+    return model
 
 
-def describe(
-    model: AnySeg, pack: Pack, normalisation: Normalisation, recipe: Recipe, role: str, step: int
+def selection_pack(path: Path, training: Pack) -> Pack:
+    """The split that selects.
+
+    Raises:
+        ValueError: it is the training set, or of other modalities, classes or encodings.
+    """
+    pack = Pack(path)
+    if scenes_digest(pack) == scenes_digest(training):
+        raise ValueError(f"--select-pack {path} holds the scenes that are trained on; select on another split")
+    for name, found, wanted in (
+        ("modalities", pack.modalities, training.modalities),
+        ("classes", pack.index["classes"], training.index["classes"]),
+        ("encoding", pack.index["encoding"], training.index["encoding"]),
+        ("grid", pack.grid, training.grid),
+    ):
+        if found != wanted:
+            raise ValueError(f"--select-pack {path} has {name} {found}, the training set {wanted}; pack both alike")
+    return pack
+
+
+def inputs_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What a run reads, for ``run.json``."""
+    packs = {"train": args.pack, "selection": args.select_pack}
+    files = {"init": args.init, "backbone": args.backbone_weights, "teacher": args.teacher}
+    found: dict[str, Any] = {name: describe_pack(Pack(path)) for name, path in packs.items() if path}
+    return found | {name: describe_file(path) for name, path in files.items() if path}
+
+
+def description(
+    model: AnySeg, pack: Pack, normalisation: Normalisation, recipe: Recipe, role: str, step: int, record: Record | None
 ) -> CheckpointMeta:
-    """The description that goes with a trained model."""
+    """The description that goes with a trained model; ``record`` says what selected it, None that nothing did."""
     samples = pack.samples
     training = {
         "role": role,
@@ -94,6 +171,7 @@ def describe(
         "samples": len(samples),
         "drives": len({s["drive"] for s in samples}),
         "augmentation": "flip, zoom, camera photometry, event and point thinning",
+        "selection": record,
     }
     return CheckpointMeta(
         asdict(model.config), pack.index["classes"], pack.index["palette"], pack.modalities, pack.index["encoding"],
