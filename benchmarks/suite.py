@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import engine, engine_gpu, events, lidar, sensor_stage, synchroniser
+from benchmarks import engine, engine_gpu, events, lidar, sensor_stage, subsets, synchroniser, training_step
 from benchmarks.cases import Settings, measure
 from benchmarks.machine import describe, load_average
 from benchmarks.report import markdown
@@ -23,6 +23,8 @@ ROOMS = {
     "engine": engine.cases,
     "engine_gpu": engine_gpu.cases,
     "synchroniser": synchroniser.cases,
+    "subsets": subsets.cases,
+    "training_step": training_step.cases,
 }
 TABLES = {"engine": engine.tables, "engine_gpu": engine_gpu.tables, "synchroniser": synchroniser.tables}
 NEEDS = {"engine_gpu": engine_gpu.why_not}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from anyseg_ros.sensors.evt3 import Evt3Decoder, decode_reference, encode_evt3
 from anyseg_ros.sensors.messages import EventStream, image_from, points_from
 from benchmarks import __main__ as command
-from benchmarks import suite, synchroniser
+from benchmarks import subsets, suite, synchroniser, training_step
 from benchmarks.cases import Agreement, Case, Rival, Settings, measure, take_turns
 from benchmarks.compare import same_images, same_logits
 from benchmarks.drive import MS, make_drive
@@ -144,6 +144,24 @@ def test_the_printed_head_is_the_same_function():
     maps = [torch.randn(1, c, 16 // s, 24 // s) for c, s in ((32, 1), (64, 2), (160, 4), (256, 8))]
     with torch.inference_mode():
         assert torch.allclose(PublishedHead(model.head).eval()(maps), model.head(maps), atol=1e-4)
+
+
+def test_a_plain_step_of_training_has_the_same_gradients_and_others_are_noticed():
+    """In float64, where the agreement to 1e-4 that a benchmark asks for leaves no room for a slip."""
+    case = training_step.step_case(32, (32, 64), torch.float64)
+    ours, theirs = case.ours(), case.rivals[0].run()
+    assert len(ours) > 100 and all(torch.allclose(ours[name], theirs[name], rtol=0, atol=1e-10) for name in ours)
+    assert case.rivals[0].agreement(ours, theirs).same
+    name = "head.linear_pred.bias"
+    assert not training_step.same_gradients({**ours, name: 1.01 * ours[name]}, theirs).same
+    assert not training_step.same_gradients({k: v for k, v in ours.items() if k != name}, theirs).same
+
+
+def test_labels_of_other_subsets_do_not_agree():
+    case = subsets.subsets_case(16, (64, 96))
+    ours, theirs = case.ours(), case.rivals[0].run()
+    assert len(ours) == 15 and subsets.same_labels(ours, theirs).same and subsets.same_last(ours, theirs[-1]).same
+    assert not subsets.same_labels(ours, theirs[::-1]).same and not subsets.same_last(ours, theirs[0]).same
 
 
 def test_a_drive_arrives_in_order_and_the_cut_is_silent():
