@@ -102,6 +102,7 @@ class Recipe:
             (GPUs only).
         loss_stride: the loss is taken on every n-th pixel in both directions (1, 2 or 4), at a random offset.
         zoom_max: largest magnification of the random crop.
+        sensor_noise: also vary what lidar and event camera report, as real ones err.
         seed: of everything random.
         select_every: steps between scores on the split that selects the best weights, when one is given.
         save_minutes: time between saves of the training state.
@@ -132,6 +133,7 @@ class Recipe:
     precision: str = "float32"
     loss_stride: int = 2
     zoom_max: float = 1.6
+    sensor_noise: bool = False
     seed: int = 0
     select_every: int = 500
     save_minutes: float = 5.0

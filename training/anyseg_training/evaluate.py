@@ -74,7 +74,8 @@ def encoded(
 ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """Mixed features [1,E,h,w] of each modality as it is there, and as it is when away; one call of the encoder."""
     rows = np.flatnonzero(present).tolist()
-    whole = torch.where(torch.as_tensor(present)[:, None, None, None], images, torch.zeros_like(images))
+    seen = torch.as_tensor(present, device=images.device)[:, None, None, None]
+    whole = torch.where(seen, images, torch.zeros_like(images))
     there = (protocol.there(whole, generator) if protocol.there else whole)[rows]
     away = protocol.away(whole, generator) if protocol.away else whole[:0]
     if len(there) + len(away) == 0:
@@ -97,7 +98,7 @@ def labels_from(logits: Tensor | None, grid: tuple[int, int]) -> np.ndarray:
     if logits is None:
         return np.full(grid, UNLABELLED, np.uint8)
     full = F.interpolate(logits, grid, mode="bilinear", align_corners=False)
-    return full[0].argmax(0).to(torch.uint8).numpy()
+    return full[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -127,10 +128,11 @@ def evaluate(
             f"and {len(pack.index['classes'])} classes"
         )
     model.eval()
+    device = next(model.parameters()).device
     counts: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros((classes, classes + 1), np.int64))
     for i in tqdm(range(len(pack)), unit="sample", disable=not bar, desc="evaluate"):
         images, labels = pack.raw(i)
-        stack = torch.from_numpy(normaliser(images))
+        stack = torch.from_numpy(normaliser(images)).to(device)
         generator = torch.Generator().manual_seed(SEED + i)
         found = subset_logits(model, stack, pack.present[i], pack.modalities, PROTOCOLS[protocol], generator)
         answers = {a.subset: labels_from(a.logits, pack.grid) for a in found}

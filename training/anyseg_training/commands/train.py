@@ -28,6 +28,7 @@ from anyseg_training.state import read_average
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
+AUGMENTATION = "flip, zoom, camera photometry, event and point thinning"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -101,7 +102,9 @@ def train(args: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
         selection = Selection(
             model, chosen, normaliser, np.asarray(pack.prior), args.command == "student", keep, device
         )
-    batches = TrainingBatches(pack, normaliser, samples_at_once(recipe), recipe.zoom_max, recipe.seed)
+    batches = TrainingBatches(
+        pack, normaliser, samples_at_once(recipe), recipe.zoom_max, recipe.seed, recipe.sensor_noise
+    )
     trainer = Trainer(model, recipe, batches, pack.index["class_pixels"], teacher)
 
     def started(step: int) -> None:
@@ -170,7 +173,7 @@ def description(
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "samples": len(samples),
         "drives": len({s["drive"] for s in samples}),
-        "augmentation": "flip, zoom, camera photometry, event and point thinning",
+        "augmentation": AUGMENTATION + ", sensor noise" * recipe.sensor_noise,
         "selection": record,
     }
     return CheckpointMeta(
