@@ -20,8 +20,10 @@ ROOMS = {
     "faults": "anyseg_ros.campaign.cli",
     "soak": "anyseg_ros.campaign.soak",
     "real": "anyseg_ros.real",
+    "export": "anyseg_ros.engine.export_command",
+    "build-engine": "anyseg_ros.engine.build_engine_command",
 }
-EXTRAS = {"open3d": "sim", "h5py": "sim", "rclpy": "ros"}
+EXTRAS = {"open3d": "sim", "h5py": "sim", "rclpy": "ros", "onnx": "onnx", "onnxruntime": "onnx"}
 
 
 def build_parser() -> argparse.ArgumentParser:

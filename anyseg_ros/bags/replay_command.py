@@ -23,6 +23,8 @@ from anyseg_ros.bags.reader import BagReader
 from anyseg_ros.bags.replay import Answer, GroundTruth, answers
 from anyseg_ros.bags.report import Tally, table
 from anyseg_ros.bags.writer import BagError, BagWriter, prepare_bag_path
+from anyseg_ros.engine.backends import BACKENDS
+from anyseg_ros.engine.precision import PRECISIONS
 from anyseg_ros.painting import colour, overlay, show_encoded
 from anyseg_ros.panels import Tile, panel, save_png
 from anyseg_ros.pipeline import Pipeline
@@ -48,6 +50,8 @@ def replay(
     force: bool = False,
     device: str = "auto",
     odometry: str | None = None,
+    backend: str = "torch",
+    precision: str = "fp32",
 ) -> dict[str, Any]:
     """Replays a bag, or a RAW file of an event camera; writes a segmentation bag, pictures and summary.json.
 
@@ -56,10 +60,12 @@ def replay(
         out: the folder to write to; an earlier replay in it is replaced only with ``force``.
         drops: texts as ``parse_drops`` reads them.
         rig_path: rig file; None takes the simulated rig.
-        checkpoint: safetensors file; None takes the shipped student.
+        checkpoint: as for ``Pipeline``; None takes the shipped student.
         force: overwrite.
         device: as for ``Pipeline``.
         odometry: topic of the vehicle's motion, or ``auto`` (see ``odometry_topic``); None: no motion compensation.
+        backend: as for ``Pipeline``.
+        precision: likewise.
 
     Returns:
         The summary.
@@ -71,7 +77,7 @@ def replay(
     with RawReader(bag, rig) if is_raw(bag) else BagReader(bag) as reader:
         rig, notes = calibrated(rig, reader)
         cuts = parse_drops(drops, rig)
-        pipeline = Pipeline(rig, checkpoint, device=device)
+        pipeline = Pipeline(rig, checkpoint, device=device, backend=backend, precision=precision)
         feed = None
         if odometry is not None:
             if isinstance(reader, RawReader):
@@ -96,6 +102,8 @@ def replay(
             "wall_s": round(time.perf_counter() - begin, 3),
             "bag_s": round((reader.end_ns - reader.start_ns) / 1e9, 3),
             "device": str(pipeline.engine.device),
+            "backend": backend,
+            "precision": precision,
             "checkpoint": str(checkpoint or "shipped student"),
             "motion": feed.summary() if feed else None,
         }
@@ -205,7 +213,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--rig", type=Path, help="rig file (default: the simulated rig); CameraInfo and TF go before it"
     )
-    parser.add_argument("--checkpoint", type=Path, help="network (default: the student that comes with the package)")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="network: safetensors, or what 'anyseg export' wrote (default: the student that comes with the package)",
+    )
     parser.add_argument(
         "--odometry",
         metavar="TOPIC",
@@ -213,13 +225,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "or TwistWithCovarianceStamped); auto: the bag's only Odometry topic (default: leave the points as they are)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--backend", choices=BACKENDS, default="torch", help="what runs the network (default: torch)")
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="it computes in (default: fp32)")
     parser.add_argument("--force", action="store_true", help="overwrite an earlier replay in the same folder")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; see ``add_parser``."""
-    summary = replay(args.bag, args.out, args.drop, args.rig, args.checkpoint, args.force, args.device, args.odometry)
+    network = args.backend, args.precision
+    inputs = args.drop, args.rig, args.checkpoint
+    summary = replay(args.bag, args.out, *inputs, args.force, args.device, args.odometry, *network)
     for note in summary["notes"]:
         print(note)
     motion = summary["motion"]

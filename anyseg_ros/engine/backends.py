@@ -29,9 +29,7 @@ def open_networks(path: Path, backend: str = "torch", precision: str = "fp32") -
         raise ValueError(f"backend '{backend}' is unknown; known are {', '.join(BACKENDS)}")
     exported = path.suffix == ".onnx"
     if exported and backend == "torch":
-        raise ValueError(
-            f"backend 'torch' cannot run {path}; choose backend onnxruntime, or give the checkpoint"
-        )
+        raise ValueError(f"backend 'torch' cannot run {path}; choose backend onnxruntime, or give the checkpoint")
     if not exported and backend != "torch":
         raise ValueError(
             f"backend '{backend}' cannot run {path}; it needs an ONNX file: anyseg export {path} "
@@ -39,6 +37,6 @@ def open_networks(path: Path, backend: str = "torch", precision: str = "fp32") -
         )
     if backend == "torch":
         model, meta = load_checkpoint(path)
-        return TorchNetworks(model, precision), meta
+        return TorchNetworks(model, precision, len(meta.modalities), [(meta.grid[0], meta.grid[1])]), meta
     networks = OnnxNetworks(path, backend, precision)
     return networks, networks.meta

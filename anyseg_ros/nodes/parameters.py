@@ -14,6 +14,9 @@ from rclpy.exceptions import (
 )
 from rclpy.node import Node
 
+from anyseg_ros.engine.backends import BACKENDS
+from anyseg_ros.engine.precision import PRECISIONS
+
 P = TypeVar("P")
 
 
@@ -45,7 +48,17 @@ class SegmentorParameters:
     """What the segmentor can be told."""
 
     rig: str = option("", "Rig file: sensors, calibration, rates. A path, or one below the package's share folder.")
-    checkpoint: str = option("", "Weights (safetensors). Empty: the student that comes with the package.")
+    checkpoint: str = option(
+        "",
+        "Weights (safetensors), or the ONNX file of another backend than torch. Empty: the student that comes with the "
+        "package.",
+    )
+    backend: str = option(
+        "torch", "What runs the network; all but torch need the file that 'anyseg export' writes.", BACKENDS
+    )
+    precision: str = option(
+        "fp32", "What the network computes in: bf16 needs a CPU that has it, or a GPU; fp16 a GPU.", tuple(PRECISIONS)
+    )
     device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
     threads: int = option(0, "CPU threads of the network; 0 leaves the choice to torch.", minimum=0, maximum=256)
     output_size: str = option("grid", "Size of the outputs: the network's grid or the camera.", ("grid", "camera"))
@@ -99,6 +112,11 @@ class SegmentorParameters:
             )
         if self.device not in ("auto", "cpu", "cuda") and not self.device.removeprefix("cuda:").isdecimal():
             raise ParameterError(f"parameter 'device' is '{self.device}'; expected auto, cpu, cuda or cuda:N")
+        if self.latency_budget_ms and self.backend != "torch":
+            raise ParameterError(
+                f"parameter 'latency_budget_ms' is {self.latency_budget_ms} with backend '{self.backend}', whose file "
+                "is for one grid; set it to 0, or take the backend torch"
+            )
 
 
 @dataclass(frozen=True)

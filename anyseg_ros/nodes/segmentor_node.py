@@ -83,7 +83,8 @@ class SegmentorNode(LifecycleNode):
     def make_pipeline(self, rig: Rig, settings: SegmentorParameters) -> Pipeline:
         """What answers frame sets."""
         checkpoint = runner.find_file(settings.checkpoint) if settings.checkpoint else None
-        return Pipeline(rig, checkpoint, settings.device, settings.threads or None)
+        threads = settings.threads or None
+        return Pipeline(rig, checkpoint, settings.device, threads, settings.backend, settings.precision)
 
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -164,6 +164,8 @@ def test_a_sensor_of_an_earlier_rig_cannot_be_switched(segmentor, folder):
 CHANGES = {
     "rig": "other.yaml",
     "checkpoint": "other.safetensors",
+    "backend": "onnxruntime",
+    "precision": "bf16",
     "device": "cuda:1",
     "threads": 3,
     "output_size": "camera",

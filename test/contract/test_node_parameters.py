@@ -57,6 +57,8 @@ def test_what_is_declared_is_what_is_read(node_with, cls):
         (SegmentorParameters, "rig", "", "parameter 'rig' is empty; give the path"),
         (SegmentorParameters, "device", "gpu", "'device' is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         (SegmentorParameters, "device", "cuda:x", "expected auto, cpu, cuda or cuda:N"),
+        (SegmentorParameters, "backend", "abacus", "'abacus'; expected one of torch, onnxruntime, tensorrt"),
+        (SegmentorParameters, "precision", "fp8", "'precision' is 'fp8'; expected one of fp32, bf16, fp16"),
         (SegmentorParameters, "output_size", "huge", "'output_size' is 'huge'; expected one of grid, camera"),
         (SegmentorParameters, "event_type", "raw", "expected one of auto, packet, array, points"),
         (PlayerParameters, "bag", "", "parameter 'bag' is empty"),
@@ -66,6 +68,13 @@ def test_what_is_declared_is_what_is_read(node_with, cls):
 def test_a_value_that_cannot_work_is_refused(cls, name, value, sentence):
     with pytest.raises(ParameterError, match=re.escape(sentence)):
         cls(**{**NEEDED[cls], name: value})
+
+
+def test_a_latency_budget_needs_a_backend_whose_grid_can_change():
+    given = {**NEEDED[SegmentorParameters], "latency_budget_ms": 50}
+    assert SegmentorParameters(**given).latency_budget_ms == 50
+    with pytest.raises(ParameterError, match="backend 'onnxruntime', whose file is for one grid; set it to 0"):
+        SegmentorParameters(**given, backend="onnxruntime")
 
 
 @pytest.mark.parametrize(
