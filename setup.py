@@ -35,7 +35,7 @@ SIM = [
     "h5py>=3.8",
     "pillow>=10",
 ]
-TRAIN = ["h5py>=3.8", "hdf5plugin>=4.1", "matplotlib>=3.7", "pillow>=10", "tensorboard>=2.14"]
+TRAIN = ["h5py>=3.8", "hdf5plugin>=4.1", "matplotlib>=3.7", "pillow>=10", "scikit-learn>=1.4", "tensorboard>=2.14"]
 ONNX = ["onnx>=1.16", "onnxruntime>=1.18"]
 DEV = ONNX + [
     "pytest>=8.3,<8.4",
@@ -44,7 +44,6 @@ DEV = ONNX + [
     "ruff>=0.6",
     "import-linter>=2.0",
     "mypy>=1.10",
-    "scikit-learn>=1.4",
     "transformers>=4.40",
     "build>=1.0",
     "colcon-common-extensions>=0.3.0",

@@ -65,6 +65,19 @@ def test_confusion_of_every_subset_equals_that_of_separate_runs(model, names):
         np.testing.assert_array_equal(a, b)
 
 
+def test_float32_differs_from_separate_runs_in_ties_only(model):
+    """All 15 subsets of an image of 256 x 256: at most one pixel in a hundred thousand."""
+    model, size = model.float(), (256, 256)
+    images = torch.randn(4, 3, *size, generator=generator())
+    answers = subset_logits(model, images, np.ones(4, bool), FOUR)
+    different = [
+        labels_from(answer.logits, size)
+        != labels_from(model(images[[FOUR.index(m.value) for m in subset]][None]), size)
+        for answer, subset in zip(answers, all_subsets(map(Modality, FOUR)), strict=True)
+    ]
+    assert len(different) == 15 and np.mean(different) <= 1e-5
+
+
 def test_skip_never_reads_what_is_absent_and_answers_nothing_from_nothing(model):
     images = stack(3)
     images[1:] = float("nan")
@@ -157,6 +170,12 @@ def test_report_of_a_constant_answer(pack):
     assert result["miou_absent_as_zero"]["EL"] == pytest.approx(100 * share / 19)
     assert set(result["by_condition"]) == {"all", "day", "night", "clear", "fog"}
     assert result["prior_miou"] == pytest.approx(100.0)
+    night = labels[[s["time_of_day"] == "night" for s in pack.samples]]
+    share, occurring = (night == 2).sum() / (night != 255).sum(), len(set(np.unique(night)) - {255})
+    assert result["by_condition"]["night"]["EL"] == pytest.approx(100 * share / occurring)
+    assert result["by_condition_absent_as_zero"]["night"]["EL"] == pytest.approx(100 * share / 19)
+    of_classes = result["iou_per_class_by_condition"]["night"]["EL"]
+    assert of_classes[2] == pytest.approx(100 * share, abs=0.01) and of_classes[0] == 0 and of_classes[3] is None
     assert "wall" in result["classes_without_labels"]
     tables = markdown(result)
     assert "protocol `skip`" in tables and "AnySeg (published) | MUSES val | 46.01 | 19.57" in tables

@@ -82,7 +82,8 @@ PROTOCOLS = {
     "zero-fill": Protocol("an absent modality is zeros after normalisation and stays in the mean (EMM)", away=zeros),
     **{
         f"rmm-{share}": Protocol(
-            f"an absent modality has lost {share:.0%} of its pixels, in patches of {PATCH_PX}, and stays in the mean",
+            f"an absent modality has lost {share:.0%} of its pixels, in patches of {PATCH_PX}, and stays in the mean "
+            "(RMM)",
             away=lose_pixels(share),
         )
         for share in (0.25, 0.5, 0.75)
@@ -90,7 +91,7 @@ PROTOCOLS = {
     **{
         f"nm-{level}": Protocol(
             f"what is there has Gaussian noise of {deviation} standard deviations, and {share:.0%} of its pixels at an "
-            "extreme; an absent modality is left out of the mean",
+            "extreme; an absent modality is left out of the mean (NM)",
             there=add_noise(level),
         )
         for level, (deviation, share) in NOISE.items()

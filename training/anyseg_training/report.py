@@ -55,11 +55,21 @@ def report(counts: Counts, pack: Pack, protocol: str) -> dict:
         "by_condition": {
             condition: {name: miou(counts[name, condition]) for name in [*subsets, PRIOR]} for condition in conditions
         },
-        "iou_per_class": {
-            name: [None if np.isnan(v) else round(v, 2) for v in iou(counts[name, ALL])] for name in subsets
+        "by_condition_absent_as_zero": {
+            condition: {name: miou(counts[name, condition], absent_as_zero=True) for name in [*subsets, PRIOR]}
+            for condition in conditions
+        },
+        "iou_per_class": {name: class_ious(counts[name, ALL]) for name in subsets},
+        "iou_per_class_by_condition": {
+            condition: {name: class_ious(counts[name, condition]) for name in subsets} for condition in conditions
         },
         "confusion": {name: counts[name, ALL].tolist() for name in [*subsets, PRIOR]},
     }
+
+
+def class_ious(counts: np.ndarray) -> list[float | None]:
+    """IoU of each class in percent; None for one that the truth lacks."""
+    return [None if np.isnan(value) else round(float(value), 2) for value in iou(counts)]
 
 
 def mean(scores: dict[str, float | None]) -> float | None:

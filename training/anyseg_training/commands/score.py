@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from anyseg_training.data import Normaliser, Pack
+from anyseg_training.data import Normaliser, Pack, PackError
 from anyseg_training.evaluate import evaluate
 from anyseg_training.figures import draw_figures
 from anyseg_training.fitting import load_fitting
+from anyseg_training.networks import open_networks
+from anyseg_training.panels import draw_panels
 from anyseg_training.pixel_baseline import pixel_baseline
 from anyseg_training.protocols import PROTOCOLS
 from anyseg_training.report import markdown
+from anyseg_training.tsne import draw_tsne
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -34,8 +37,17 @@ def add(commands: argparse._SubParsersAction) -> None:
     pixels.add_argument("--out", type=Path, required=True, help="writes this JSON file")
     pixels.set_defaults(run=run_pixel_baseline)
 
-    figures = commands.add_parser("figures", help="bars over subsets and class maps of what 'evaluate' wrote")
-    figures.add_argument("--scores", type=Path, nargs="+", required=True, help="JSON files of one protocol and split")
+    figures = commands.add_parser(
+        "figures", help="pictures of what 'evaluate' wrote, and of what checkpoints say and see"
+    )
+    figures.add_argument("--scores", type=Path, nargs="+", default=[], help="JSON files of one protocol and split")
+    figures.add_argument(
+        "--checkpoints", nargs="+", default=[], metavar="[NAME=]PATH", help="networks to set side by side"
+    )
+    figures.add_argument("--pack", type=Path, help="packed split that the checkpoints are shown")
+    figures.add_argument(
+        "--samples", type=int, nargs="+", default=[], help="of the pack, for the panels (a few, spread)"
+    )
     figures.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     figures.set_defaults(run=run_figures)
 
@@ -63,5 +75,14 @@ def run_pixel_baseline(args: argparse.Namespace) -> None:
 
 def run_figures(args: argparse.Namespace) -> None:
     """``anyseg-train figures``."""
-    for path in draw_figures(args.scores, args.out):
-        print(path)
+    if not args.scores and not args.checkpoints:
+        raise PackError("nothing to draw; give --scores, or --checkpoints and --pack")
+    if (args.pack is None) != (not args.checkpoints):
+        raise PackError("--checkpoints and --pack go together: networks are shown the samples of a pack")
+    if args.scores:
+        print(*draw_figures(args.scores, args.out), sep="\n")
+    if args.pack is not None:
+        pack = Pack(args.pack)
+        networks = open_networks(args.checkpoints, pack)
+        print(*draw_panels(networks, pack, args.out, args.samples), sep="\n")
+        print(*draw_tsne(networks, pack, args.out), sep="\n")
