@@ -101,6 +101,14 @@ def test_batches_depend_on_the_step_alone(folder):
     assert sorted(a.sample_index(i) for i in range(5, 10)) == [0, 1, 2, 3, 4]
 
 
+def test_batches_made_by_several_threads_are_the_same(folder):
+    """In order and bit for bit, over several epochs."""
+    one, several = (trainer(folder, replace(TINY, steps=12, workers=workers), False) for workers in (1, 4))
+    found = list(zip(one._prefetched(), several._prefetched(), strict=True))
+    assert len(found) == 12
+    assert all(torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for (a,), (b,) in found)
+
+
 def test_drawn_subsets_are_uniform_in_size_then_in_content():
     draws = 60_000
     present = torch.ones(draws, 3, dtype=torch.bool)

@@ -68,6 +68,7 @@ RANGES = {
     "select_every": AT_LEAST_ONE,
     "save_minutes": NOT_NEGATIVE,
     "threads": NOT_NEGATIVE,
+    "workers": AT_LEAST_ONE,
 }
 
 
@@ -107,6 +108,7 @@ class Recipe:
         select_every: steps between scores on the split that selects the best weights, when one is given.
         save_minutes: time between saves of the training state.
         threads: CPU threads; 0 leaves torch's choice.
+        workers: threads of each process that make batches, a step each, while the current step is taken.
     """
 
     backbone: str = "b0"
@@ -138,6 +140,7 @@ class Recipe:
     select_every: int = 500
     save_minutes: float = 5.0
     threads: int = 0
+    workers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.

@@ -9,12 +9,15 @@ which each part draws for itself, excepted).
 
 from __future__ import annotations
 
+import copy
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -268,20 +271,20 @@ class Trainer:
             log.write(step, entry)
 
     def _prefetched(self) -> Iterator[list[Batch]]:
-        """The remaining steps' micro-batches; the next step's are made while the current ones are used."""
-        steps = range(self.state.step, self.recipe.steps)
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self._load, self.state.step)
-            for step in steps:
-                batches = ahead.result()
-                if step + 1 < self.recipe.steps:
-                    ahead = pool.submit(self._load, step + 1)
+        """The remaining steps' micro-batches; as many steps as there are workers are made ahead."""
+        steps = iter(range(self.state.step, self.recipe.steps))
+        with ThreadPoolExecutor(self.recipe.workers) as pool:
+            ahead = deque(pool.submit(self._load, step) for step in islice(steps, self.recipe.workers))
+            while ahead:
+                batches = ahead.popleft().result()
+                ahead.extend(pool.submit(self._load, step) for step in islice(steps, 1))
                 yield batches
 
     def _load(self, step: int) -> list[Batch]:
         """This process's micro-batches of a step, in memory that a GPU reads directly."""
         parts = [self._part(number) for number in range(self.recipe.accumulate)]
-        found = [self.batches(step * part.count + part.index) for part in parts]
+        batches = copy.copy(self.batches)  # it remembers where it is, and several threads may ask at once
+        found = [batches(step * part.count + part.index) for part in parts]
         if self.device.type == "cpu":
             return found
         return [replace(b, images=b.images.pin_memory(), labels=b.labels.pin_memory()) for b in found]

@@ -16,7 +16,7 @@ from anyseg_ros.model.segmentor import AnySeg
 from anyseg_training.config import Recipe
 
 # What may differ between the run that saved a state and the one that resumes it.
-FREE_TO_CHANGE = ("save_minutes", "threads", "device")
+FREE_TO_CHANGE = ("save_minutes", "threads", "workers", "device")
 
 
 @dataclass
