@@ -101,7 +101,7 @@ def draw(summary: Summary, path: Path) -> None:
     axes.set_xticks(range(len(table)), [label(n).replace(", ", ",\n").replace(" (", "\n(") for n in table])
     axes.tick_params(axis="x", labelsize=8)
     axes.set_ylabel("mIoU in percent, test drives")
-    axes.set_title("Bars: 95 % bootstrap interval over drives; dots: seeds", fontsize=10)
+    axes.set_title("Whiskers: 95 % bootstrap interval over drives; dots: seeds", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path)
