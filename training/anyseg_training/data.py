@@ -187,16 +187,16 @@ class TrainingBatches:
         self.seed = seed
         self._varied = varied(pack.encoding, pack.modalities)
         self._noise = noise_of(pack) if sensor_noise else None
-        self._epoch = -1
-        self._order = np.empty(0, np.intp)
+        self._order = -1, np.empty(0, np.intp)
 
     def sample_index(self, draw: int) -> int:
         """The pack's index of the draw-th sample: every epoch is a fresh permutation of those with a modality."""
         epoch, position = divmod(draw, len(self._usable))
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self._usable))
-        return int(self._usable[self._order[position]])
+        known, order = self._order  # read and written as one, for several threads may ask at a time
+        if epoch != known:
+            order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self._usable))
+            self._order = epoch, order
+        return int(self._usable[order[position]])
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
