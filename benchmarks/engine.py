@@ -71,7 +71,7 @@ def tables(settings: Settings) -> Iterator[Callable[[], Table]]:
 def forward_case(backbone: str, size: tuple[int, int], count: int, settings: Settings) -> Case:
     """A stack to labels and confidence."""
     model = random_model(PUBLISHED_WIDTH, backbone)
-    engine = Engine(TorchNetworks(model), meta_of(model, size), device=settings.device)
+    engine = Engine(TorchNetworks(model, "fp32", count, [size]), meta_of(model, size), device=settings.device)
     plain = PublishedAnySeg(model).to(engine.device)
     stack = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(5)).numpy()
     tolerance = LOGITS_CPU if engine.device.type == "cpu" else LOGITS_GPU

@@ -13,9 +13,10 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from anyseg_ros.engine.cuda_network import PRECISIONS, CudaNetwork
+from anyseg_ros.engine.cuda_network import CudaNetwork
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.memory import MIB
+from anyseg_ros.engine.precision import PRECISIONS
 from anyseg_ros.model.segmentor import AnySeg
 from benchmarks.cases import Table
 from benchmarks.engine_tables import FLOAT, STREAMS, best_of, published_work, work

@@ -24,12 +24,12 @@ from torch import Tensor
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.graphs import DirectRecorder, GraphRecorder, Recorder, Work
 from anyseg_ros.engine.memory import MIB, Load, check_memory
+from anyseg_ros.engine.precision import PRECISIONS
 from anyseg_ros.engine.row_blocks import RowHead, RowTables, label_blocks
 from anyseg_ros.model.mit import Block, MiT, PatchEmbed, check_size, tokens_to_map
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LARGEST_DEVIATION = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}
 """Of the logits from those in float32 on the CPU, ||found - expected|| / ||expected||, when the network is checked."""
 CHECK_SIDE_PX = 256
@@ -254,6 +254,7 @@ def load_of(encoder: MiT, head: FoldedHead, dtype: torch.dtype) -> Load:
     return Load(encoder.config, count * dtype.itemsize, width, classes, dtype.itemsize)
 
 
+@torch.inference_mode()
 def check_agreement(network: CudaNetwork, reference: Callable[[Tensor], Tensor], size: tuple[int, int]) -> float:
     """Run a picture of noise on the device and by the reference, before the first frame does.
 

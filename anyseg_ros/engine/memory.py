@@ -67,7 +67,7 @@ class Load:
 
     def needed_bytes(self, modalities: int, sizes: list[tuple[int, int]]) -> int:
         """Everything, for frames of up to so many images of any of the sizes, one frame at a time."""
-        frame = max(self.activations_bytes(modalities, size) for size in sizes)
+        frame = max((self.activations_bytes(modalities, size) for size in sizes), default=0)
         buffers = sum(self.buffers_bytes(modalities, size) for size in sizes)
         return self.weights_bytes + buffers + int(SLACK * frame) + LIBRARIES_BYTES
 

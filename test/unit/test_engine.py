@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from anyseg_ros.engine import torch_networks
+from anyseg_ros.engine.cpu_network import CpuNetwork
+from anyseg_ros.engine.cuda_network import CudaNetwork
 from anyseg_ros.engine.engine import Engine
-from anyseg_ros.engine.folded import FoldedHead
-from anyseg_ros.engine.torch_network import TorchNetwork
 from anyseg_ros.engine.torch_networks import TorchNetworks
 from anyseg_ros.model.checkpoint import CheckpointMeta
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
@@ -88,14 +91,8 @@ def test_threads_are_set(model, meta):
 
 def test_a_failing_gpu_at_start_falls_back_loudly(model, meta, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    to = torch.nn.Module.to
-
-    def broken(self, device, *rest):
-        if torch.device(device).type == "cuda":
-            raise RuntimeError("no kernel image")
-        return to(self, device, *rest)
-
-    monkeypatch.setattr(torch.nn.Module, "to", broken)
+    broken = Mock(side_effect=RuntimeError("no kernel image"))
+    monkeypatch.setattr("anyseg_ros.engine.cuda_network.check_memory", broken)
     with caplog.at_level(logging.ERROR):
         engine = Engine(TorchNetworks(model), meta)
     assert engine.device.type == "cpu"
@@ -119,14 +116,32 @@ def test_a_gpu_lost_on_the_way_costs_no_frame(model, meta, caplog):
     assert "device cuda failed (device lost)" in caplog.text and engine.device.type == "cpu"
 
 
+def on_the_cpu(off: float, *args, **more) -> CudaNetwork:
+    """The GPU's network on a CPU; its logits are off by so much of their size."""
+    encoder, head, _, *rest = args
+    network = CudaNetwork(encoder, head, torch.device("cpu"), *rest, **more)
+    logits = network.logits
+    network.logits = lambda images: (1 + off) * logits(images)
+    return network
+
+
 @pytest.mark.parametrize("modalities", [1, 3])
-def test_whole_maps_elsewhere_agree_with_blocks_on_the_cpu(model, meta, modalities):
-    engine = Engine(TorchNetworks(model), meta, device="cpu")
-    elsewhere = TorchNetwork(model.encoder, FoldedHead(model.head), torch.device("cpu"))
+def test_another_device_is_checked_and_answers_as_the_cpu_does(model, meta, modalities, monkeypatch):
+    monkeypatch.setattr(torch_networks, "CudaNetwork", partial(on_the_cpu, 0.0))
+    expected = Engine(TorchNetworks(model), meta, device="cpu")
+    elsewhere = Engine(TorchNetworks(model, "fp32", 3, [GRID]), meta, device="cuda")
     stack = torch.randn(modalities, 3, *GRID)
-    with torch.inference_mode():
-        torch.testing.assert_close(elsewhere.logits(stack), engine.logits(stack), atol=1e-4, rtol=0)
-        labels, confidence = elsewhere.labels(stack)
-    expected = engine.infer(stack)
-    assert (labels == expected[0]).mean() > 0.999
-    np.testing.assert_allclose(confidence, expected[1], atol=1e-4)
+    torch.testing.assert_close(elsewhere.logits(stack), expected.logits(stack), atol=1e-4, rtol=0)
+    found, wanted = elsewhere.infer(stack), expected.infer(stack)
+    assert (found[0] == wanted[0]).mean() > 0.999
+    np.testing.assert_allclose(found[1], wanted[1], atol=1e-4)
+
+
+def test_another_device_that_computes_something_else_is_left_for_the_cpu(model, meta, monkeypatch, caplog):
+    monkeypatch.setattr(torch_networks, "CudaNetwork", partial(on_the_cpu, 0.1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with caplog.at_level(logging.ERROR):
+        engine = Engine(TorchNetworks(model, "fp32", 1, [GRID]), meta)
+    assert "is off by 0.1" in caplog.text and isinstance(engine._network, CpuNetwork)
+    with pytest.raises(ValueError, match="'cuda' cannot be used: the network in fp32 .* is off by 0.1"):
+        Engine(TorchNetworks(model, "fp32", 1, [GRID]), meta, device="cuda")

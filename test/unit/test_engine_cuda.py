@@ -196,7 +196,7 @@ def test_too_little_memory_is_no_lost_device(monkeypatch):
 
 
 def test_precisions_and_sizes_that_do_not_exist_are_refused():
-    with pytest.raises(ValueError, match="'int3' is unknown; known are fp32, fp16, bf16"):
+    with pytest.raises(ValueError, match="'int3' is unknown; known are fp32, bf16, fp16"):
         network("int3")
     with pytest.raises(ValueError, match="multiple of 4"):
         network(sizes=[(50, 64)])
