@@ -75,7 +75,7 @@ setup(
         "numpy>=1.26",
         "opencv-python-headless>=4.6,<5",
         "PyYAML>=6.0",
-        "torch>=2.2",
+        "torch>=2.3",
         "safetensors>=0.4",
         "numba>=0.59",
         "rosbags>=0.10",

@@ -62,6 +62,20 @@ def test_a_report_says_what_chose_the_weights(folder):
     assert "No split selected these weights" in how_chosen(last, Pack(folder / "val"))
 
 
+def test_evaluate_says_it_aloud(folder, tmp_path, capsys):
+    begin = [
+        "evaluate",
+        "--checkpoint",
+        str(folder / "selected/best.safetensors"),
+        "--train-pack",
+        str(folder / "train"),
+    ]
+    assert main([*begin, "--pack", str(folder / "val"), "--out", str(tmp_path / "scores")]) == 0
+    for text in (capsys.readouterr().out, (tmp_path / "scores.md").read_text()):
+        assert text.startswith("These figures flatter: step ")
+    assert json.loads((tmp_path / "scores.json").read_text())["selection"].startswith("These figures flatter")
+
+
 def test_the_training_set_and_other_grids_cannot_select(folder, tmp_path, capsys):
     make_pack(folder / "data", "val", (48, 64), tmp_path / "other", workers=1, bar=False)
     begin = ["teacher", "--pack", str(folder / "train"), "--out", str(tmp_path / "run"), "--set", *TINY]

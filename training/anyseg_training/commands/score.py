@@ -18,6 +18,7 @@ from anyseg_training.panels import draw_panels
 from anyseg_training.pixel_baseline import pixel_baseline
 from anyseg_training.protocols import PROTOCOLS
 from anyseg_training.report import markdown
+from anyseg_training.selection import how_chosen
 from anyseg_training.tsne import draw_tsne
 
 
@@ -58,10 +59,12 @@ def run_evaluate(args: argparse.Namespace) -> None:
     model, meta = load_fitting(args.checkpoint, pack)
     normaliser = Normaliser(pack.modalities, meta.normalisation)
     result = evaluate(model, pack, normaliser, np.asarray(Pack(args.train_pack).prior), args.protocol)
+    result["selection"] = how_chosen(meta, pack)
+    text = f"{result['selection']}\n\n{markdown(result)}"
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix(".json").write_text(json.dumps(result))
-    args.out.with_suffix(".md").write_text(markdown(result))
-    print(markdown(result))
+    args.out.with_suffix(".md").write_text(text)
+    print(text)
 
 
 def run_pixel_baseline(args: argparse.Namespace) -> None:
