@@ -10,7 +10,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOMS = ("lidar", "events", "sensor_stage", "engine", "engine_gpu", "synchroniser", "subsets", "training_step")
+ROOMS = (
+    "lidar",
+    "events",
+    "sensor_stage",
+    "engine",
+    "backends",
+    "engine_gpu",
+    "synchroniser",
+    "subsets",
+    "training_step",
+)
 BY_NAME_ONLY = ("engine_gpu",)
 """They need what few machines have, and refuse to run without it."""
 

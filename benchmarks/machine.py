@@ -14,6 +14,7 @@ import torch
 
 LIBRARIES = (
     "anyseg_ros", "numpy", "numba", "torch", "opencv-python-headless", "opencv-python", "open3d", "open3d-cpu", "evt3",
+    "onnxruntime",
 )  # fmt: skip
 BUSY_SHARE = 0.25
 """With a larger load average than this share of the cores before the run, the figures are not to be trusted."""

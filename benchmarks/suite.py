@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import engine, engine_gpu, events, lidar, sensor_stage, subsets, synchroniser, training_step
+from benchmarks import backends, engine, engine_gpu, events, lidar, sensor_stage, subsets, synchroniser, training_step
 from benchmarks.cases import Settings, measure
 from benchmarks.machine import describe, load_average
 from benchmarks.report import markdown
@@ -21,6 +21,7 @@ ROOMS = {
     "events": events.cases,
     "sensor_stage": sensor_stage.cases,
     "engine": engine.cases,
+    "backends": backends.cases,
     "engine_gpu": engine_gpu.cases,
     "synchroniser": synchroniser.cases,
     "subsets": subsets.cases,
