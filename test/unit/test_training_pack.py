@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -154,6 +155,16 @@ def test_packs_of_the_other_presets(dataset, tmp_path):
             assert (
                 float(fed[:, 2].min()) >= 0 and float(fed.max()) <= 255 and torch.equal(fed[:, 1:], fed[:, 1:].round())
             )
+
+
+def test_samples_are_the_same_whoever_asks_and_in_whatever_order(packed):
+    normaliser = Normaliser(packed.modalities, packed.normalisation)
+    alone, shared = (TrainingBatches(packed, normaliser, 1, 1.0, 4) for _ in range(2))
+    expected = [alone.sample_index(draw) for draw in range(3000)]
+    assert all(sorted(expected[k : k + 5]) == [0, 1, 2, 3, 4] for k in range(0, 3000, 5))
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(shared.sample_index, range(3000))) == expected
+    assert [shared.sample_index(draw) for draw in reversed(range(3000))] == expected[::-1]
 
 
 def test_void_as_road_is_an_option_of_its_own(dataset, tmp_path):
