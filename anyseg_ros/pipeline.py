@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,17 +96,27 @@ class Pipeline:
         networks, self.meta = open_networks(path, backend, precision)
         self.encoding = _encoding(self.meta, path)
         self.engine = Engine(networks, self.meta, device=device, threads=threads)
-        self._size = (self.meta.grid[0], self.meta.grid[1])
-        self.recalibrate(rig)
         self.labels = LabelSet(tuple(self.meta.classes), tuple((r, g, b) for r, g, b in self.meta.palette))
-        self.counters: Counter[str] = Counter()
-        self.unknown = tuple(s.name for s in rig.sensors if s.modality.value not in self.meta.modalities)
-        self.motion: MotionHistory | None = None
-        self._frozen = FrozenDetector()
         self._statistics = {
             Modality(name): tuple(np.asarray(stats[key], np.float32)[:, None, None] for key in ("mean", "std"))
             for name, stats in self.meta.normalisation.items()
         }
+        self._begin(rig)
+
+    def for_rig(self, rig: Rig) -> Pipeline:
+        """A pipeline for another rig with the same network: one copy of the weights, all else of its own."""
+        other = copy.copy(self)
+        other._begin(rig)
+        return other
+
+    def _begin(self, rig: Rig) -> None:
+        """Everything that belongs to one rig, as it is before the first frame."""
+        self._size = (self.meta.grid[0], self.meta.grid[1])
+        self.recalibrate(rig)
+        self.counters: Counter[str] = Counter()
+        self.unknown = tuple(s.name for s in rig.sensors if s.modality.value not in self.meta.modalities)
+        self.motion: MotionHistory | None = None
+        self._frozen = FrozenDetector()
 
     def recalibrate(self, rig: Rig) -> None:
         """Uses another calibration of the same sensors from now on. The network stays, for a pose may change often."""
@@ -194,7 +206,21 @@ class Pipeline:
         if not stack.sensors:
             raise ValueError("the stack holds no image; nothing can be segmented")
         begin = time.perf_counter_ns()
-        labels, confidence = self.engine.infer(stack.images)
+        answer = self.engine.infer(stack.images)
+        return self.segmentation(answer, stack, frame_set, begin)
+
+    def segmentation(
+        self, answer: tuple[np.ndarray, np.ndarray], stack: Stack, frame_set: FrameSet, began_ns: int
+    ) -> Segmentation:
+        """What the network's answer means.
+
+        Args:
+            answer: labels and confidence on the grid.
+            stack: what the network saw.
+            frame_set: what that was made of.
+            began_ns: when the network was started, by ``time.perf_counter_ns``.
+        """
+        labels, confidence = answer
         # Outside the camera's image the grid is padding: whatever the network said there means nothing.
         labels = np.where(self._content, labels, np.uint8(UNLABELLED))
         confidence = np.where(self._content, confidence, np.float32(0.0))
@@ -206,7 +232,7 @@ class Pipeline:
             frame_id=self.frame_id,
             modalities=tuple(m for m in Modality if m in used),
             absent=stack.absent,
-            stage_ns={"encode": stack.encode_ns, "infer": time.perf_counter_ns() - begin},
+            stage_ns={"encode": stack.encode_ns, "infer": time.perf_counter_ns() - began_ns},
         )
 
     def __call__(self, frame_set: FrameSet) -> Segmentation | None:
@@ -231,3 +257,19 @@ class Pipeline:
         self._frozen.reset(sensor)
         for name in [sensor] if sensor else list(self._encoded):
             self._encoded.pop(name, None)
+
+
+def segment_together(waiting: Sequence[tuple[Pipeline, Stack, FrameSet]]) -> list[Segmentation]:
+    """Runs the network once on the stacks of several rigs, whose pipelines share it; ``infer`` is the time of all.
+
+    Raises:
+        ValueError: a stack is empty.
+    """
+    if not all(stack.sensors for _, stack, _ in waiting):
+        raise ValueError("a stack holds no image; nothing can be segmented")
+    begin = time.perf_counter_ns()
+    answers = waiting[0][0].engine.infer_batch([stack.images for _, stack, _ in waiting])
+    return [
+        pipeline.segmentation(answer, stack, frame_set, begin)
+        for answer, (pipeline, stack, frame_set) in zip(answers, waiting, strict=True)
+    ]

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from anyseg_ros.nodes import runner
+from anyseg_ros.nodes.frame_processor import Prepared
 from anyseg_ros.nodes.parameters import SegmentorParameters
 from anyseg_ros.nodes.segmentor_node import SegmentorNode, make
 from anyseg_ros.pipeline import Pipeline
@@ -38,18 +40,18 @@ class NoEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def infer(self, stack: np.ndarray, *args: Any, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-        """As ``Engine.infer``, of constants."""
-        size = stack.shape[-2:]
-        return np.zeros(size, np.uint8), np.ones(size, np.float32)
+    def infer_batch(self, stacks: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As ``Engine.infer_batch``, of constants."""
+        sizes = [stack.shape[-2:] for stack in stacks]
+        return [(np.zeros(size, np.uint8), np.ones(size, np.float32)) for size in sizes]
 
 
 class Stopwatch:
     """A frame processor that notes when each frame set reached the worker.
 
     Args:
-        processor: what answers frame sets; everything but the call is its.
-        works: whether it is called at all.
+        processor: what answers frame sets; everything but the beginning of it is its.
+        works: whether sets are answered at all.
     """
 
     def __init__(self, processor: Any, works: bool) -> None:
@@ -61,12 +63,11 @@ class Stopwatch:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
 
-    def __call__(self, frame_set: FrameSet) -> None:
+    def prepare(self, frame_set: FrameSet) -> Prepared | None:
         """Takes over from the executor's thread: ``closed_ns`` is when the completing message's callback began."""
         self.delays_ns.append(time.monotonic_ns() - frame_set.closed_ns)
         self.sizes[len(frame_set.present)] += 1
-        if self._works:
-            self._processor(frame_set)
+        return self._processor.prepare(frame_set) if self._works else None
 
 
 class SegmentorWithoutNetwork(SegmentorNode):
@@ -87,15 +88,17 @@ class SegmentorWithoutNetwork(SegmentorNode):
         """Puts the stopwatch before the worker."""
         result = super().on_configure(state)
         if self._configured is not None:
-            self.stopwatch = Stopwatch(self._configured.processor, self._works)
-            self._configured = replace(self._configured, processor=self.stopwatch)  # type: ignore[arg-type]
+            (only,) = self._configured.rigs
+            self.stopwatch = Stopwatch(only.processor, self._works)
+            watched = replace(only, processor=self.stopwatch)  # type: ignore[arg-type]
+            self._configured = replace(self._configured, rigs=(watched,))
         return result
 
     def destroy_node(self) -> None:
         """Says what was received before the session goes."""
         session, watch = self._session, self.stopwatch
         if session is not None and watch is not None:
-            counts = session._loop.synchronizer.counts()
+            counts = session.rigs[0].loop.synchronizer.counts()
             told = {
                 "received": {name: count["received"] for name, count in counts.items()},
                 "sensors_per_set": dict(watch.sizes),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/diagnostics of the segmentor: one status per sensor, one for the output; every second and on change."""
+"""/diagnostics of the segmentor: a rig's sensors and its output, a status each; every second and on change."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from anyseg_ros.modality import subset_name
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.episodes import Episodes
 from anyseg_ros.nodes.frame_processor import FrameProcessor
+from anyseg_ros.nodes.rig_names import ONLY_RIG, RigNames
 from anyseg_ros.nodes.sync_loop import SyncLoop
-from anyseg_ros.nodes.worker import Worker
+from anyseg_ros.nodes.worker import Lane
 from anyseg_ros.sync.health import OutputHealth, OutputState, SensorHealth, SensorState
 
 _PERIOD_NS = 1_000_000_000
@@ -28,24 +29,27 @@ class Reporter:
     Args:
         node: publishes, and its name stands before every status.
         processor: what came out.
-        worker: what was dropped.
+        lane: what was dropped.
         loop: health of sensors and of the grouping, and what event decoders lost.
         episodes: counts of other troubles.
+        names: what the rig's statuses are called.
     """
 
     def __init__(
         self,
         node: Node,
         processor: FrameProcessor,
-        worker: Worker[Any],
+        lane: Lane[Any],
         loop: SyncLoop,
         episodes: Episodes,
+        names: RigNames = ONLY_RIG,
     ) -> None:
         self._node = node
         self._processor = processor
-        self._worker = worker
+        self._lane = lane
         self._loop = loop
         self._episodes = episodes
+        self._names = names
         self._publisher = node.create_publisher(
             DiagnosticArray, "/diagnostics", qos.reliable(), event_callbacks=qos.without_events()
         )
@@ -85,7 +89,7 @@ class Reporter:
 
     def _watch_drops(self) -> None:
         """Tells of frame sets that gave way to newer ones: the network does not keep up."""
-        dropped, self._dropped = self._worker.dropped - self._dropped, self._worker.dropped
+        dropped, self._dropped = self._lane.dropped - self._dropped, self._lane.dropped
         if dropped:
             self._episodes.report(
                 "overload",
@@ -108,7 +112,8 @@ class Reporter:
             "trouble_since_s": max((steady_ns - t.since_ns for t in troubles), default=0) / 1e9,
             "turned_down": self._processor.counters[f"turned_down.{sensor}"],
         }
-        return conversions.status(level, f"{node}: {sensor}", "; ".join(t for t in texts if t), values, sensor)
+        part = self._names.part(sensor)
+        return conversions.status(level, f"{node}: {part}", "; ".join(t for t in texts if t), values, part)
 
     def _output_level(self, health: OutputHealth, now_ns: int) -> tuple[str, list[str]]:
         """How bad it is, and what there is to say."""
@@ -154,8 +159,8 @@ class Reporter:
             "sets_hz": health.rate_hz,
             "age_s": _or_unknown(None if last is None else max(0, now_ns - last.published_ns) / 1e9),
             **{f"sets.{fate}": n for fate, n in health.counts.items()},
-            "worker.dropped": self._worker.dropped,
-            "worker.failed": self._worker.failed,
+            "worker.dropped": self._lane.dropped,
+            "worker.failed": self._lane.failed,
             **dict(processor.counters),
             **processor.latencies.percentiles_ms(),
             **({} if processor.pipeline.motion is None else processor.pipeline.motion.figures()),
@@ -163,7 +168,7 @@ class Reporter:
         }
         text = "; ".join(t for t in texts if t) or f"publishing {values['subset']}"
         device = str(processor.pipeline.engine.device)
-        return conversions.status(level, f"{node}: output", text, values, device)
+        return conversions.status(level, f"{node}: {self._names.part('output')}", text, values, device)
 
 
 def _worst(*levels: str) -> str:

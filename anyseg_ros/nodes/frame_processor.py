@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker thread does with one frame set: encode, infer, publish, account for it."""
+"""What the worker thread does with a rig's frame sets: encode them, and publish what the network made of them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ class LastOutput:
     confidence: float
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A frame set that is ready for the network.
+
+    Attributes:
+        frame_set: the payloads.
+        stack: what is left of them; at least one image.
+        started_ns: the node's clock when the worker took it.
+    """
+
+    frame_set: FrameSet
+    stack: Stack
+    started_ns: int
+
+
 class FrameProcessor:
     """Runs in the worker thread; other threads read ``last``, ``counters`` and ``latencies``.
 
@@ -48,7 +63,7 @@ class FrameProcessor:
         outputs: where results go.
         now_ns: the node's clock.
         episodes: troubles are told here.
-        budget: picks the grid by the latency; None keeps the checkpoint's.
+        budget: picks the grid by the latency; None keeps the checkpoint's. Rigs that share a network share it.
     """
 
     def __init__(
@@ -66,7 +81,7 @@ class FrameProcessor:
         self._lock = threading.Lock()
         self._next_rig: Rig | None = None
         self._forget: set[str | None] = set()
-        self._resized = False
+        self._step = None if budget is None else budget.step
         self.pipeline = pipeline
         self.latencies = Latencies()
         self.counters: Counter[str] = Counter()
@@ -90,8 +105,8 @@ class FrameProcessor:
         with self._lock:
             self._forget.add(sensor)
 
-    def __call__(self, frame_set: FrameSet) -> None:
-        """Answers one frame set."""
+    def prepare(self, frame_set: FrameSet) -> Prepared | None:
+        """Encodes a frame set; None, and told, when no payload can be used."""
         self._take_over_changes()
         started_ns = self._now_ns()
         stack = self.pipeline.encode(frame_set)
@@ -99,21 +114,25 @@ class FrameProcessor:
         if not stack.sensors:
             self.counters["nothing_left"] += 1
             self._episodes.report("output", "no payload of the last frame set could be used; nothing is published")
-            return
-        segmentation = self.pipeline.segment(stack, frame_set)
+            return None
+        return Prepared(frame_set, stack, started_ns)
+
+    def finish(self, prepared: Prepared, segmentation: Segmentation) -> None:
+        """Publishes what the network made of a frame set."""
+        frame_set = prepared.frame_set
         begin = time.perf_counter_ns()
         sized = self._outputs.publish_labels(self.pipeline, segmentation)
         published_ns = self._now_ns()
         stages = {
             "wait": frame_set.closed_ns - frame_set.due_ns,
-            "queue": started_ns - frame_set.closed_ns,
+            "queue": prepared.started_ns - frame_set.closed_ns,
             **segmentation.stage_ns,
             "publish": time.perf_counter_ns() - begin,
             "total": published_ns - frame_set.due_ns,
         }
         self._account(frame_set, segmentation, stages, published_ns)
-        self._keep_budget(published_ns - frame_set.closed_ns, published_ns - started_ns)
-        self._outputs.publish_on_demand(self.pipeline, frame_set, stack, segmentation, sized)
+        self._keep_budget(published_ns - frame_set.closed_ns, published_ns - prepared.started_ns)
+        self._outputs.publish_on_demand(self.pipeline, frame_set, prepared.stack, segmentation, sized)
 
     def _take_over_changes(self) -> None:
         with self._lock:
@@ -121,9 +140,9 @@ class FrameProcessor:
             forget, self._forget = self._forget, set()
         if rig is not None:
             self.pipeline.recalibrate(rig)
-        if self._resized and self._budget is not None:
-            self.pipeline.resize(self._budget.step.height, self._budget.step.width)
-            self._resized = False
+        if self._budget is not None and self._step != self._budget.step:
+            self._step = self._budget.step
+            self.pipeline.resize(self._step.height, self._step.width)
         for sensor in forget:
             self.pipeline.reset(sensor)
 
@@ -132,8 +151,7 @@ class FrameProcessor:
         budget = self._budget
         if budget is None:
             return
-        if budget.record(latency_ns, work_ns):
-            self._resized = True
+        budget.record(latency_ns, work_ns)
         if budget.level == 0:
             self._episodes.clear("latency budget")
             return

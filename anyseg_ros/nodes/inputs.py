@@ -18,6 +18,7 @@ from anyseg_ros.faults.cdr import without_stamp
 from anyseg_ros.modality import Modality
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.parameters import ParameterError, SegmentorParameters
+from anyseg_ros.nodes.rig_names import ONLY_RIG, RigNames
 from anyseg_ros.sensors.rig import Rig, Sensor
 
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
@@ -25,10 +26,11 @@ EVENT_ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray"
 _TOPICS = {Modality.CAMERA: "camera", Modality.DEPTH: "depth", Modality.EVENT: "events", Modality.LIDAR: "lidar"}
 
 
-def input_topics(rig: Rig) -> dict[str, str]:
+def input_topics(rig: Rig, names: RigNames = ONLY_RIG) -> dict[str, str]:
     """Topic by sensor name: ``~/input/camera`` and so on; ``~/input/<name>`` where a modality has several sensors."""
     sensors = Counter(sensor.modality for sensor in rig.sensors)
-    return {s.name: f"~/input/{_TOPICS[s.modality] if sensors[s.modality] == 1 else s.name}" for s in rig.sensors}
+    ends = {s.name: _TOPICS[s.modality] if sensors[s.modality] == 1 else s.name for s in rig.sensors}
+    return {name: names.topic(f"~/input/{end}") for name, end in ends.items()}
 
 
 def message_type_of(node: Node, sensor: Sensor, topic: str, settings: SegmentorParameters) -> type:
@@ -81,6 +83,7 @@ class Inputs:
         on_camera_info: takes (sensor, message); returns whether it could be used. One that was used is not handed on
             again while nothing but its stamp changes.
         on_incompatible_qos: takes (sensor, topic, policy) when a publisher cannot be heard.
+        names: what the rig's topics are called.
 
     Raises:
         ParameterError: as ``message_type_of``.
@@ -95,11 +98,12 @@ class Inputs:
         on_message: Callable[[Sensor, Any], None],
         on_camera_info: Callable[[Sensor, CameraInfo], bool],
         on_incompatible_qos: Callable[[Sensor, str, str], None],
+        names: RigNames = ONLY_RIG,
     ) -> None:
         self._node = node
         self._on_incompatible_qos = on_incompatible_qos
         self._filters: list[message_filters.Subscriber] = []
-        topics = input_topics(rig)
+        topics = input_topics(rig, names)
         kinds = {s.name: message_type_of(node, s, topics[s.name], settings) for s in rig.sensors}
         try:
             for sensor in rig.sensors:

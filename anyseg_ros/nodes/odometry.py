@@ -13,6 +13,7 @@ from rclpy.node import Node
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.episodes import Episodes
 from anyseg_ros.nodes.parameters import ParameterError
+from anyseg_ros.nodes.rig_names import ONLY_RIG, RigNames
 from anyseg_ros.sensors.motion import compensate
 from anyseg_ros.sensors.motion_history import MotionHistory
 from anyseg_ros.sensors.motion_messages import twist_from
@@ -36,6 +37,7 @@ class Odometry:
         base_frame: the rig's.
         base_from: gives the 4x4 matrix from a frame into the base frame, or None where TF does not know it.
         episodes: troubles are told here.
+        names: what the rig's topics are called.
 
     Raises:
         ParameterError: the message's package is not installed.
@@ -48,6 +50,7 @@ class Odometry:
         base_frame: str,
         base_from: Callable[[str], np.ndarray | None],
         episodes: Episodes,
+        names: RigNames = ONLY_RIG,
     ) -> None:
         message_type = conversions.message_type(MESSAGE_TYPES[kind])
         if message_type is None:
@@ -57,13 +60,14 @@ class Odometry:
             )
         self.history = MotionHistory()
         self._node, self._base_frame, self._base_from, self._episodes = node, base_frame, base_from, episodes
+        self._topic = names.topic(TOPIC)
         self._missing = 0
         # Compiles, so that the first frame does not.
         compensate(Points(np.ones((1, 3), np.float32), np.ones(1)), 0, 0, Twist(0, np.zeros(3), np.zeros(3)), np.eye(4))
         self._subscriber = message_filters.Subscriber(
             node,
             message_type,
-            TOPIC,
+            self._topic,
             qos_profile=qos.sensor_data(_DEPTH),
             qos_overriding_options=qos.overridable(),
         )
@@ -74,7 +78,7 @@ class Odometry:
         try:
             self.history.add(twist_from(msg, self._base_frame, self._base_from))
         except ValueError as error:
-            self._episodes.report("odometry", f"a message on {TOPIC} is not used: {error}")
+            self._episodes.report("odometry", f"a message on {self._topic} is not used: {error}")
         else:
             self._episodes.clear("odometry")
 
@@ -85,7 +89,8 @@ class Odometry:
             self._episodes.clear("motion compensation")
         elif missing > self._missing:
             self._episodes.report(
-                "motion compensation", f"no twist came on {TOPIC} within 0.5 s of a frame; clouds are used as they are"
+                "motion compensation",
+                f"no twist came on {self._topic} within 0.5 s of a frame; clouds are used as they are",
             )
         self._missing = missing
 

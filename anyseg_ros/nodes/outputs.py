@@ -16,6 +16,7 @@ from anyseg_ros import painting
 from anyseg_ros.modality import Modality
 from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.parameters import SegmentorParameters
+from anyseg_ros.nodes.rig_names import ONLY_RIG, RigNames
 from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.sensors.camera import grid_to_image
 from anyseg_ros.sensors.messages import converted
@@ -41,11 +42,13 @@ class Outputs:
     Args:
         node: the node.
         settings: size of the outputs, strength of the overlay.
+        names: what the rig's topics are called.
     """
 
-    def __init__(self, node: LifecycleNode, settings: SegmentorParameters) -> None:
+    def __init__(self, node: LifecycleNode, settings: SegmentorParameters, names: RigNames = ONLY_RIG) -> None:
         self._node = node
         self._settings = settings
+        self._names = names
         self._publishers: dict[str, Any] = {}
         for name, kind in (("labels", Image), ("camera_info", CameraInfo), ("status", DiagnosticArray)):
             self._create(name, kind, f"~/output/{name}", qos.reliable())
@@ -88,7 +91,7 @@ class Outputs:
 
     def publish_status(self, segmentation: Segmentation, values: Mapping[str, Any]) -> None:
         """Publishes what went into a frame and how long it took, under the frame's stamp."""
-        name = f"{self._node.get_name()}: frame"
+        name = f"{self._node.get_name()}: {self._names.part('frame')}"
         report = conversions.status("ok", name, f"segmented from {segmentation.subset}", values)
         self._publishers["status"].publish(conversions.diagnostics([report], self._head(segmentation)))
 
@@ -119,6 +122,7 @@ class Outputs:
 
     def _create(self, name: str, kind: type, topic: str, profile: Any) -> None:
         quiet = qos.without_events()
+        topic = self._names.topic(topic)
         self._publishers[name] = self._node.create_lifecycle_publisher(kind, topic, profile, event_callbacks=quiet)
 
     def _wanted(self, name: str) -> bool:

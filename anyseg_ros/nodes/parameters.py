@@ -48,6 +48,9 @@ class SegmentorParameters:
     """What the segmentor can be told."""
 
     rig: str = option("", "Rig file: sensors, calibration, rates. A path, or one below the package's share folder.")
+    rigs: tuple[str, ...] = option(
+        (), "Instead of rig: files of several rigs, whose names become namespaces of topics; they share one network."
+    )
     checkpoint: str = option(
         "",
         "Weights (safetensors), or the ONNX file of another backend than torch. Empty: the student that comes with the "
@@ -105,7 +108,12 @@ class SegmentorParameters:
             ParameterError: a value cannot work.
         """
         check(self)
-        if not self.rig:
+        if self.rig and self.rigs:
+            raise ParameterError(
+                f"parameter 'rig' is '{self.rig}' and parameter 'rigs' holds {', '.join(self.rigs)}; give one of them: "
+                "'rig' for a single rig, 'rigs' for several with a namespace each"
+            )
+        if not self.rig and not self.rigs:
             raise ParameterError(
                 "parameter 'rig' is empty; give the path of a rig file, for example rig:=config/rigs/sim.yaml "
                 "(without a rig there is no calibration to project lidar and events with)"
@@ -247,8 +255,17 @@ def read(node: Node, cls: type[P]) -> P:
             value = node.get_parameter(f.name).value
         except ParameterUninitializedException:
             value = ()  # what rclpy makes of an empty list on the command line
-        values[f.name] = tuple(text for text in value if text) if isinstance(f.default, tuple) else value
+        values[f.name] = _texts(value) if isinstance(f.default, tuple) else value
     return cls(**values)
+
+
+def same(value: Any, read_value: Any) -> bool:
+    """Whether a parameter's value as rclpy has it is one that was read."""
+    return bool((_texts(value) if isinstance(read_value, tuple) else value) == read_value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(text for text in value or () if text)
 
 
 def _descriptor(f: Any) -> ParameterDescriptor:

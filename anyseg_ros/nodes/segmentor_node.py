@@ -30,10 +30,12 @@ from anyseg_ros.nodes.episodes import Episodes
 from anyseg_ros.nodes.frame_processor import FrameProcessor
 from anyseg_ros.nodes.outputs import Outputs
 from anyseg_ros.nodes.parameters import SegmentorParameters
+from anyseg_ros.nodes.rig_names import RigNames, rigs_of
+from anyseg_ros.nodes.rig_session import RigParts
 from anyseg_ros.nodes.session import Session
 from anyseg_ros.nodes.warmup import warm_up
 from anyseg_ros.pipeline import Pipeline
-from anyseg_ros.sensors.rig import Rig, load_rig
+from anyseg_ros.sensors.rig import Rig
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -44,9 +46,7 @@ class _Configured:
     """What a configured node holds."""
 
     settings: SegmentorParameters
-    keeper: CalibrationKeeper
-    outputs: Outputs
-    processor: FrameProcessor
+    rigs: tuple[RigParts, ...]
 
 
 def _logged(transition: Callable[..., TransitionCallbackReturn]) -> Callable[..., TransitionCallbackReturn]:
@@ -69,7 +69,7 @@ class SegmentorNode(LifecycleNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("segmentor", **options)
         parameters.declare(self, SegmentorParameters)
-        self._episodes = Episodes(self.get_logger().warning, self.get_logger().info)
+        self._episodes: dict[RigNames, Episodes] = {}
         self._configured: _Configured | None = None
         self._session: Session | None = None
         self._time = NodeClock(self, self._on_clock_jump, self._held_up)
@@ -89,24 +89,25 @@ class SegmentorNode(LifecycleNode):
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Reads parameters, rig and checkpoint, and warms the network up."""
-        outputs = None
+        outputs: list[Outputs] = []
         try:
             refuse_broken_packages()
             settings = parameters.read(self, SegmentorParameters)
-            keeper = CalibrationKeeper(load_rig(runner.find_file(settings.rig)))
-            self._declare_sensors(keeper.rig)
-            outputs = Outputs(self, settings)
-            pipeline = self.make_pipeline(keeper.rig, settings)
-            budget = _budget(settings.latency_budget_ms, pipeline)
-            processor = FrameProcessor(pipeline, outputs, self._time.now_ns, self._episodes, budget)
-            warm_up(pipeline)
+            rigs = rigs_of(settings)
+            for names, rig in rigs.items():
+                self._declare_sensors(names, rig)
+                outputs.append(Outputs(self, settings, names))
+            pipelines = self._make_pipelines(list(rigs.values()), settings)
+            parts = self._assemble(settings, rigs, outputs, pipelines)
+            for pipeline in pipelines:
+                warm_up(pipeline)
         except (ValueError, OSError, RuntimeError) as error:
             self.get_logger().error(f"cannot configure: {error}")
-            if outputs is not None:
-                outputs.close()
+            for each in outputs:
+                each.close()
             return FAILURE
-        self._configured = _Configured(settings, keeper, outputs, processor)
-        self._say_what_serves(pipeline)
+        self._configured = _Configured(settings, parts)
+        self._say_what_serves(pipelines)
         return super().on_configure(state)
 
     @_logged
@@ -116,15 +117,16 @@ class SegmentorNode(LifecycleNode):
         if own is None:
             return FAILURE
         try:
-            session = Session(self, own.settings, own.keeper, own.processor, self._time, self._episodes)
+            session = Session(self, own.settings, own.rigs, self._time)
         except (ValueError, RuntimeError) as error:
             self.get_logger().error(f"cannot activate: {error}")
             return FAILURE
         self._session = session
-        for sensor in own.keeper.rig.sensors:
-            session.set_enabled(sensor.name, bool(self.get_parameter(_enabled(sensor.name)).value))
+        for sensor in session.sensors:
+            session.set_enabled(sensor, bool(self.get_parameter(_enabled(sensor)).value))
         result = super().on_activate(state)
-        own.outputs.publish_label_set(own.processor.pipeline)
+        for rig in own.rigs:
+            rig.outputs.publish_label_set(rig.processor.pipeline)
         session.start()
         self.get_logger().info("active")
         return result
@@ -179,7 +181,7 @@ class SegmentorNode(LifecycleNode):
         if sensor is not None and self._session is not None and sensor not in self._session.sensors:
             return f"the rig has no sensor '{sensor}'"  # declared for a rig that was used before
         # A value that is the present one may come again, as when a whole parameter file is loaded.
-        if change.value == getattr(self._configured.settings, change.name, change.value):
+        if parameters.same(change.value, getattr(self._configured.settings, change.name, change.value)):
             return ""
         return (
             f"parameter '{change.name}' takes effect at configure only; deactivate and clean up first "
@@ -193,16 +195,43 @@ class SegmentorNode(LifecycleNode):
     def _held_up(self) -> bool:
         return self._session is not None and self._session.held_up
 
-    def _declare_sensors(self, rig: Rig) -> None:
+    def _declare_sensors(self, names: RigNames, rig: Rig) -> None:
         for sensor in rig.sensors:
-            if not self.has_parameter(_enabled(sensor.name)):
-                descriptor = ParameterDescriptor(description=f"Whether sensor '{sensor.name}' is used.")
-                self.declare_parameter(_enabled(sensor.name), sensor.enabled, descriptor)
+            switch = _enabled(names.key(sensor.name))
+            if not self.has_parameter(switch):
+                descriptor = ParameterDescriptor(description=f"Whether sensor '{names.part(sensor.name)}' is used.")
+                self.declare_parameter(switch, sensor.enabled, descriptor)
 
-    def _say_what_serves(self, pipeline: Pipeline) -> None:
+    def _make_pipelines(self, rigs: list[Rig], settings: SegmentorParameters) -> list[Pipeline]:
+        """One pipeline for each rig; the network is the first one's."""
+        first = self.make_pipeline(rigs[0], settings)
+        return [first, *(first.for_rig(rig) for rig in rigs[1:])]
+
+    def _assemble(
+        self,
+        settings: SegmentorParameters,
+        rigs: dict[RigNames, Rig],
+        outputs: list[Outputs],
+        pipelines: list[Pipeline],
+    ) -> tuple[RigParts, ...]:
+        budget = _budget(settings.latency_budget_ms, pipelines[0])
+        parts = []
+        for (names, rig), output, pipeline in zip(rigs.items(), outputs, pipelines, strict=True):
+            episodes = self._episodes.setdefault(names, self._make_episodes(names))
+            processor = FrameProcessor(pipeline, output, self._time.now_ns, episodes, budget)
+            parts.append(RigParts(names, CalibrationKeeper(rig), output, processor, episodes))
+        return tuple(parts)
+
+    def _make_episodes(self, names: RigNames) -> Episodes:
         log = self.get_logger()
-        height, width = pipeline.meta.grid
-        log.info(f"network on {pipeline.engine.device}, grid of {width} x {height} pixels")
+        return Episodes(lambda text: log.warning(names.sentence(text)), lambda text: log.info(names.sentence(text)))
+
+    def _say_what_serves(self, pipelines: list[Pipeline]) -> None:
+        log, engine = self.get_logger(), pipelines[0].engine
+        height, width = pipelines[0].meta.grid
+        log.info(f"network on {engine.device}, grid of {width} x {height} pixels")
+        if len(pipelines) > 1:
+            log.info(f"one copy of it serves the rigs {', '.join(pipeline.rig.name for pipeline in pipelines)}")
         if fallbacks():
             log.info(f"not installed, our own small versions serve: {', '.join(fallbacks())}")
         if "fastrtps" in rclpy.get_rmw_implementation_identifier() and not os.environ.get(_PROFILES):
@@ -219,7 +248,8 @@ class SegmentorNode(LifecycleNode):
     def _release(self) -> None:
         own, self._configured = self._configured, None
         if own is not None:
-            own.outputs.close()
+            for rig in own.rigs:
+                rig.outputs.close()
 
 
 def _enabled(sensor: str) -> str:

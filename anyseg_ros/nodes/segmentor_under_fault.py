@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class MoodyEngine:
     """An engine that answers, dawdles or fails as its mood has it.
 
     Args:
-        engine: what answers; everything but ``infer`` is its.
+        engine: what answers; everything but ``infer_batch`` is its.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -37,8 +38,8 @@ class MoodyEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def infer(self, stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As ``Engine.infer``.
+    def infer_batch(self, stacks: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As ``Engine.infer_batch``.
 
         Raises:
             RuntimeError, MemoryError: it is in the mood.
@@ -50,7 +51,7 @@ class MoodyEngine:
             raise MemoryError("the engine was told to run out of memory")
         if mood == "slow":
             threading.Event().wait(SLOW_S)
-        return self._engine.infer(stack)
+        return self._engine.infer_batch(stacks)
 
 
 class SegmentorUnderFault(SegmentorNode):

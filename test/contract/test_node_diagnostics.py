@@ -18,7 +18,7 @@ from anyseg_ros.nodes.calibration import CalibrationKeeper  # noqa: E402
 from anyseg_ros.nodes.diagnostics import Reporter  # noqa: E402
 from anyseg_ros.nodes.episodes import HOLD_NS, Episodes, Latencies  # noqa: E402
 from anyseg_ros.nodes.frame_processor import LastOutput  # noqa: E402
-from anyseg_ros.nodes.session import Session  # noqa: E402
+from anyseg_ros.nodes.rig_session import RigSession  # noqa: E402
 from anyseg_ros.sensors.poses import matrix_from_transform  # noqa: E402
 from anyseg_ros.sync.health import Level, OutputHealth, OutputState, SensorHealth, SensorState  # noqa: E402
 
@@ -43,8 +43,8 @@ def reporter():
         pipeline=pipeline, last=None, rate_hz=0.0, counters=Counter({"turned_down.lidar": 7}), latencies=Latencies()
     )
     node = SimpleNamespace(create_publisher=lambda *args, **options: None)
-    worker = SimpleNamespace(dropped=0, failed=0)
-    return Reporter(node, processor, worker, loop, Episodes(lambda s: None, lambda s: None, lambda: NOW_NS - 500 * MS))
+    lane = SimpleNamespace(dropped=0, failed=0)
+    return Reporter(node, processor, lane, loop, Episodes(lambda s: None, lambda s: None, lambda: NOW_NS - 500 * MS))
 
 
 def health_of(state=SensorState.OK, since_ns=0, level=Level.OK, reason=""):
@@ -119,7 +119,7 @@ def test_sets_that_are_due_and_never_answered_are_an_error_with_the_reason(repor
 
 def test_dropped_sets_are_told_while_they_are_dropped(reporter):
     reporter._processor.last = published(100 * MS)
-    reporter._worker.dropped = 3
+    reporter._lane.dropped = 3
     reporter._watch_drops()
     said = output_of(reporter)
     assert said["level"] == "warn" and "the network is behind" in said["message"]
@@ -131,9 +131,9 @@ def test_a_frame_that_is_not_the_rigs_is_told_and_used_all_the_same():
     episodes = Episodes(lambda s: None, lambda s: None)
     session = SimpleNamespace(_episodes=episodes)
     lidar = small_rig().sensor("lidar")
-    Session._look_at_frame(session, lidar, "/lidar")
+    RigSession._look_at_frame(session, lidar, "/lidar")
     assert not episodes.about("lidar")
-    Session._look_at_frame(session, lidar, "velodyne")
+    RigSession._look_at_frame(session, lidar, "velodyne")
     (trouble,) = episodes.about("lidar")
     assert "'velodyne'" in trouble.sentence and "'lidar'" in trouble.sentence and not trouble.unused
 
@@ -158,11 +158,11 @@ def test_a_pose_that_is_none_is_told_once_and_the_rig_keeps_its_own(breakage):
     for name, value in breakage.items():
         setattr(tf.transform.rotation if name == "w" else tf.transform.translation, name, value)
     for _ in range(2):
-        Session._look_up_poses(session)
+        RigSession._look_up_poses(session)
     assert len(warned) == 1 and "the pose of 'lidar' in TF is not used: " in warned[0]
     assert not moved and keeper.rig.sensor("lidar").base_from_sensor is before
     tf.transform = Transform()
-    Session._look_up_poses(session)
+    RigSession._look_up_poses(session)
     now[0] += HOLD_NS
     episodes.settle()
     assert len(well) == 1 and len(moved) == 1

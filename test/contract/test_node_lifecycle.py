@@ -137,7 +137,7 @@ def test_transforms_are_listened_to_only_while_active(segmentor, monkeypatch, tm
 def test_motion_is_listened_to_only_while_active_and_only_if_asked_for(segmentor, capfd):
     node = segmentor(motion_compensation="odometry")
     assert node.trigger_configure() == SUCCESS
-    before, pipeline = holds(node), node._configured.processor.pipeline
+    before, pipeline = holds(node), node._configured.rigs[0].processor.pipeline
     for _ in range(2):
         assert pipeline.motion is None and node.trigger_activate() == SUCCESS
         assert "/segmentor/input/odometry" in {s.topic_name for s in node.subscriptions} and pipeline.motion is not None
@@ -163,6 +163,7 @@ def test_a_sensor_of_an_earlier_rig_cannot_be_switched(segmentor, folder):
 
 CHANGES = {
     "rig": "other.yaml",
+    "rigs": ["left.yaml", "right.yaml"],
     "checkpoint": "other.safetensors",
     "backend": "onnxruntime",
     "precision": "bf16",

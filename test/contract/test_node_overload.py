@@ -15,6 +15,7 @@ from anyseg_ros.latency_budget import LatencyBudget, grid_steps  # noqa: E402
 from anyseg_ros.modality import Modality  # noqa: E402
 from anyseg_ros.nodes.episodes import Episodes  # noqa: E402
 from anyseg_ros.nodes.frame_processor import FrameProcessor  # noqa: E402
+from anyseg_ros.nodes.rounds import answer  # noqa: E402
 from anyseg_ros.nodes.segmentor_under_fault import SLOW_S, MoodyEngine  # noqa: E402
 from anyseg_ros.pipeline import Pipeline  # noqa: E402
 from anyseg_ros.types import FrameSet, Measurement  # noqa: E402
@@ -45,7 +46,7 @@ def test_a_latency_budget_makes_the_grid_smaller_and_says_so(tmp_path):
     processor = FrameProcessor(pipeline, Slow(), lambda: clock[0], episodes, budget)
     for number in range(1, 12):
         picture = Measurement("camera", Modality.CAMERA, number * MS, image(camera), "cam")
-        processor(FrameSet(number * MS, "camera", {"camera": picture}, closed_ns=clock[0]))
+        assert answer([(processor, FrameSet(number * MS, "camera", {"camera": picture}, closed_ns=clock[0]))]) == [None]
     assert sizes[0] == GRID and sizes[-1] == (64, 96) and not pipeline.full_size
     (trouble,) = episodes.about("output")
     assert "96 x 64" in trouble.sentence and "100 ms" in trouble.sentence
@@ -53,15 +54,15 @@ def test_a_latency_budget_makes_the_grid_smaller_and_says_so(tmp_path):
 
 
 def test_an_engine_fails_as_it_is_told_and_is_well_again():
-    engine = SimpleNamespace(infer=lambda stack: ("labels", "confidence"), device="cpu")
+    engine = SimpleNamespace(infer_batch=lambda stacks: [("labels", "confidence")], device="cpu")
     moody = MoodyEngine(engine)
-    assert moody.infer(None) == ("labels", "confidence") and moody.device == "cpu"
+    assert moody.infer_batch([None]) == [("labels", "confidence")] and moody.device == "cpu"
     for mood, error in (("raise", RuntimeError), ("memory", MemoryError)):
         moody.mood = mood
         with pytest.raises(error, match="was told to"):
-            moody.infer(None)
+            moody.infer_batch([None])
     moody.mood = "slow"
     began = time.monotonic()
-    assert moody.infer(None) == ("labels", "confidence") and time.monotonic() - began >= SLOW_S
+    assert moody.infer_batch([None]) == [("labels", "confidence")] and time.monotonic() - began >= SLOW_S
     moody.mood = "well"
-    assert moody.infer(None) == ("labels", "confidence")
+    assert moody.infer_batch([None]) == [("labels", "confidence")]

@@ -55,6 +55,7 @@ def test_what_is_declared_is_what_is_read(node_with, cls):
     ("cls", "name", "value", "sentence"),
     [
         (SegmentorParameters, "rig", "", "parameter 'rig' is empty; give the path"),
+        (SegmentorParameters, "rigs", ("a", "b"), "'rig' is 'r' and parameter 'rigs' holds a, b; give one of them"),
         (SegmentorParameters, "device", "gpu", "'device' is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         (SegmentorParameters, "device", "cuda:x", "expected auto, cpu, cuda or cuda:N"),
         (SegmentorParameters, "backend", "abacus", "'abacus'; expected one of torch, onnxruntime, tensorrt"),

@@ -11,6 +11,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from anyseg_ros.nodes.episodes import HOLD_NS, Episodes, Latencies  # noqa: E402
 from anyseg_ros.nodes.frame_processor import FrameProcessor  # noqa: E402
+from anyseg_ros.nodes.rounds import answer  # noqa: E402
 from anyseg_ros.nodes.worker import Worker  # noqa: E402
 from anyseg_ros.stack import Stack  # noqa: E402
 from anyseg_ros.types import FrameSet  # noqa: E402
@@ -19,17 +20,24 @@ MS = 1_000_000
 
 
 class Gate:
-    """Work that the test lets go on item by item."""
+    """Work on one item a round that the test lets go on item by item."""
 
     def __init__(self):
         self.seen, self.entered, self.go = [], threading.Semaphore(0), threading.Semaphore(0)
 
-    def __call__(self, item):
+    def __call__(self, items):
+        (item,) = items
         self.seen.append(item)
         self.entered.release()
         assert self.go.acquire(timeout=10)
         if item == "bad":
             raise ValueError("this one fails")
+        return [None]
+
+
+def with_lane(work, on_error=pytest.fail, patience_ns=0):
+    worker = Worker(work)
+    return worker, worker.add_lane(on_error, patience_ns)
 
 
 def run_to_end(worker, gate, count):
@@ -42,63 +50,63 @@ def run_to_end(worker, gate, count):
 
 def test_without_patience_the_worker_takes_the_newest_and_counts_the_rest():
     gate = Gate()
-    worker = Worker(gate, pytest.fail)
+    worker, lane = with_lane(gate)
     worker.start()
-    worker.submit(1)
+    lane.submit(1)
     assert gate.entered.acquire(timeout=10)
     for item in (2, 3, 4):
-        worker.submit(item)
+        lane.submit(item)
     run_to_end(worker, gate, 2)
-    assert gate.seen == [1, 4] and (worker.done, worker.dropped) == (2, 2)
+    assert gate.seen == [1, 4] and (lane.done, lane.dropped) == (2, 2)
 
 
 def test_with_patience_a_burst_is_answered_in_order():
     gate = Gate()
-    worker = Worker(gate, pytest.fail, patience_ns=60_000 * MS)
+    worker, lane = with_lane(gate, patience_ns=60_000 * MS)
     worker.start()
-    worker.submit(1)
+    lane.submit(1)
     assert gate.entered.acquire(timeout=10)
     for item in (2, 3, 4):
-        worker.submit(item)
+        lane.submit(item)
     run_to_end(worker, gate, 4)
-    assert gate.seen == [1, 2, 3, 4] and worker.dropped == 0
+    assert gate.seen == [1, 2, 3, 4] and lane.dropped == 0
 
 
 def test_an_overloaded_worker_drops_all_but_the_newest(monkeypatch):
     now = [0]
     monkeypatch.setattr("anyseg_ros.nodes.worker.time.monotonic_ns", lambda: now[0])
-    worker = Worker(lambda item: None, pytest.fail, patience_ns=100)
+    _, lane = with_lane(pytest.fail, patience_ns=100)
     for now[0], item in ((0, "a"), (90, "b"), (100, "c")):
-        worker.submit(item)
-    assert worker.dropped == 0
+        lane.submit(item)
+    assert lane.dropped == 0
     now[0] = 101
-    worker.submit("d")
-    assert worker.dropped == 3
+    lane.submit("d")
+    assert lane.dropped == 3
 
 
 def test_a_failing_item_does_not_end_the_worker():
     gate, errors = Gate(), []
-    worker = Worker(gate, errors.append, patience_ns=60_000 * MS)
+    worker, lane = with_lane(gate, errors.append, 60_000 * MS)
     worker.start()
     for item in ("bad", "good"):
-        worker.submit(item)
+        lane.submit(item)
     assert gate.entered.acquire(timeout=10)
     run_to_end(worker, gate, 2)
-    assert gate.seen == ["bad", "good"] and (worker.failed, worker.done) == (1, 1)
+    assert gate.seen == ["bad", "good"] and (lane.failed, lane.done) == (1, 1)
     assert str(errors[0]) == "this one fails"
 
 
 def test_stopping_drops_what_waits():
     gate = Gate()
-    worker = Worker(gate, pytest.fail)
+    worker, lane = with_lane(gate)
     worker.start()
-    worker.submit(1)
+    lane.submit(1)
     assert gate.entered.acquire(timeout=10)
-    worker.submit(2)
+    lane.submit(2)
     assert not worker.stop(timeout_s=0.0), "the first item is still being worked on"
     gate.go.release()
     assert worker.stop()
-    assert gate.seen == [1] and (worker.done, worker.dropped) == (1, 1)
+    assert gate.seen == [1] and (lane.done, lane.dropped) == (1, 1)
 
 
 class MovedPipeline:
@@ -124,8 +132,8 @@ def test_a_sensor_that_moves_costs_the_newest_calibration_per_frame_and_no_netwo
         processor.recalibrate(number)
         processor.recalibrate(number * 10)
         processor.reset()
-        processor(FrameSet(1, "camera", {}))
-    processor(FrameSet(2, "camera", {}))
+        assert answer([(processor, FrameSet(1, "camera", {}))]) == [None]
+    assert answer([(processor, FrameSet(2, "camera", {}))]) == [None]
     assert processor.pipeline is pipeline and pipeline.rigs == [10, 20, 30] and pipeline.resets == [None] * 3
     assert processor.counters["nothing_left"] == 4
 
@@ -135,7 +143,7 @@ def test_the_pipeline_is_told_which_sensors_start_over():
     processor = FrameProcessor(pipeline, None, lambda: 0, Episodes(lambda s: None, lambda s: None))
     for sensor in ("lidar", "camera", "lidar"):
         processor.reset(sensor)
-    processor(FrameSet(1, "camera", {}))
+    assert answer([(processor, FrameSet(1, "camera", {}))]) == [None]
     assert sorted(pipeline.resets) == ["camera", "lidar"]
 
 

@@ -157,7 +157,7 @@ def test_every_key_of_status_and_diagnostics_is_documented():
     keys = {key for source in sources for key in literal_keys(source)}
     assert {"validated_miou", "skew_ms", "closed_ns"} <= keys
     assert keys <= words
-    stages = {key for key in literal_keys(frame_processor.FrameProcessor.__call__)} | {"encode", "infer"}
+    stages = {key for key in literal_keys(frame_processor.FrameProcessor.finish)} | {"encode", "infer"}
     assert stages >= {"wait", "queue", "publish", "total"}
     assert stages <= words
 
