@@ -15,7 +15,8 @@ from anyseg_ros.nodes.frame_processor import FrameProcessor
 from anyseg_ros.nodes.rig_names import ONLY_RIG, RigNames
 from anyseg_ros.nodes.sync_loop import SyncLoop
 from anyseg_ros.nodes.worker import Lane
-from anyseg_ros.sync.health import OutputHealth, OutputState, SensorHealth, SensorState
+from anyseg_ros.sync.health import SensorHealth, SensorState
+from anyseg_ros.sync.output_health import OutputHealth, OutputState
 
 _PERIOD_NS = 1_000_000_000
 # A frame set that is due and not answered after this long is no hiccup.

@@ -16,7 +16,8 @@ from rclpy.node import Node
 from anyseg_ros.nodes import conversions
 from anyseg_ros.nodes.clock import NodeClock
 from anyseg_ros.nodes.sync_loop import TICK_NS, DeadlineLoop
-from anyseg_ros.sync.health import OutputHealth, SensorHealth
+from anyseg_ros.sync.health import SensorHealth
+from anyseg_ros.sync.output_health import OutputHealth
 from anyseg_ros.sync.synchronizer import Reset, Synchronizer
 from anyseg_ros.sync.timing import SyncConfig
 from anyseg_ros.types import FrameSet, Measurement

@@ -1,25 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each sensor and the output do, in states that a person can act on."""
+"""How each sensor does, in states that a person can act on; the output's are in ``output_health``."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from anyseg_ros.sync.timing import READY_COUNT, SensorTiming
 from anyseg_ros.sync.track import SensorTrack
-from anyseg_ros.types import FrameSet
 
 DEGRADED_RATE = 0.7
 RECOVERED_RATE = 0.85
 DEGRADED_SHARE = 0.5
 RECOVERED_SHARE = 0.25
 ENOUGH_OUTCOMES = 8
-KEPT_WAITS = 256
-KEPT_OUTPUTS = 32
-SILENT_PERIODS = 3
 
 
 class SensorState(str, Enum):
@@ -31,14 +26,6 @@ class SensorState(str, Enum):
     LOST = "lost"
     NEVER_SEEN = "never_seen"
     DISABLED = "disabled"
-
-
-class OutputState(str, Enum):
-    """Where the output stands."""
-
-    OK = "ok"
-    DEGRADED = "degraded"
-    SILENT = "silent"
 
 
 class Level(str, Enum):
@@ -59,7 +46,8 @@ class SensorHealth:
         is_reference: whether sets follow its stamps.
         rate_hz, expected_hz: measurements per second; for events, chunks against output times.
         age_ns: since its last good measurement; None before the first.
-        skew_ns: corrected stamp minus that of the reference, in the last set that it was in.
+        skew_ns: corrected stamp minus that of the reference, in the last set that it was in; None where most sets go
+            without it.
         period_ns: learned period.
         lag_ns: learned robust largest lag from corrected stamp to arrival. It contains the difference of the two
             clocks, which may be anything.
@@ -82,30 +70,6 @@ class SensorHealth:
     lag_ns: int | None
     delay_ns: int | None
     jitter_ns: int | None
-    counts: dict[str, int]
-
-
-@dataclass(frozen=True)
-class OutputHealth:
-    """The health of the output.
-
-    Attributes:
-        state: where it stands; reason: why, in words; since_ns: ``now`` since when; level: how bad it is.
-        reference: name of the reference sensor, None while none is alive.
-        rate_hz: sets per second of ``now``; age_ns: since the last set closed, or since everything started over if that
-            was later; None before the first.
-        wait_ns: how long the recent sets waited for partners, by percentile: p50, p95, p99.
-        counts: sets by fate.
-    """
-
-    state: OutputState
-    reason: str
-    since_ns: int
-    level: Level
-    reference: str | None
-    rate_hz: float
-    age_ns: int | None
-    wait_ns: dict[str, int]
     counts: dict[str, int]
 
 
@@ -135,7 +99,7 @@ class HealthJudge:
             rate_hz=track.arrivals.rate_hz,
             expected_hz=1e9 / self._timing.period_ns,
             age_ns=age,
-            skew_ns=track.skew_ns,
+            skew_ns=None if share(track.outcomes) > DEGRADED_SHARE else track.skew_ns,
             period_ns=track.arrivals.period_ns,
             lag_ns=None if lags is None else lags[1],
             delay_ns=None if lags is None else lags[1] - quickest_ns,
@@ -165,10 +129,10 @@ class HealthJudge:
         rate, expected = track.arrivals.rate_hz, 1e9 / self._timing.period_ns
         if rate and rate < (RECOVERED_RATE if was else DEGRADED_RATE) * expected:
             return f"{rate:.1f} Hz, expected {expected:.1f} Hz"
-        share = RECOVERED_SHARE if was else DEGRADED_SHARE
-        if _share(track.verdicts) > share:
+        limit = RECOVERED_SHARE if was else DEGRADED_SHARE
+        if share(track.verdicts) > limit:
             return f"{sum(track.verdicts)} of the last {len(track.verdicts)} stamps were rejected"
-        if _share(track.outcomes) > share:
+        if share(track.outcomes) > limit:
             return f"too late for, or too far from, {sum(track.outcomes)} of the last {len(track.outcomes)} sets"
         return ""
 
@@ -189,71 +153,6 @@ class HealthJudge:
         return self._timing.period_ns / 1e9
 
 
-class OutputJudge:
-    """Judges the output from the sets that were given out."""
-
-    def __init__(self) -> None:
-        self._waits: deque[int] = deque(maxlen=KEPT_WAITS)
-        self._times: deque[int] = deque(maxlen=KEPT_OUTPUTS)
-        self._began_ns: int | None = None
-        self._state: OutputState | None = None
-        self._since_ns = 0
-
-    def record(self, given: FrameSet) -> None:
-        """Take a set into account that has been given out."""
-        self._waits.append(given.closed_ns - given.due_ns)
-        if self._times and given.closed_ns < self._times[-1]:
-            self._times.clear()
-        self._times.append(given.closed_ns)
-
-    def start_over(self, now_ns: int) -> None:
-        """Begin anew after a jump: times from before it say nothing about now.
-
-        Args:
-            now_ns: from here silence counts, unless there has been no set at all.
-        """
-        self._began_ns = now_ns if self._times or self._began_ns is not None else None
-        self._times.clear()
-
-    def judge(
-        self, tracks: Sequence[SensorTrack], reference: SensorTrack | None, counts: dict[str, int], now_ns: int
-    ) -> OutputHealth:
-        """The health of the output at ``now``."""
-        last_ns = self._times[-1] if self._times else self._began_ns
-        age = None if last_ns is None else max(0, now_ns - last_ns)
-        state, level, reason = self._state_of(tracks, reference, age)
-        if state is not self._state:
-            self._state, self._since_ns = state, now_ns
-        span = self._times[-1] - self._times[0] if len(self._times) > 1 else 0
-        waits = sorted(self._waits)
-        return OutputHealth(
-            state=state,
-            reason=reason,
-            since_ns=self._since_ns,
-            level=level,
-            reference=None if reference is None else reference.timing.name,
-            rate_hz=(len(self._times) - 1) * 1e9 / span if span else 0.0,
-            age_ns=age,
-            wait_ns={f"p{p}": waits[min(len(waits) - 1, len(waits) * p // 100)] for p in (50, 95, 99)} if waits else {},
-            counts=counts,
-        )
-
-    def _state_of(
-        self, tracks: Sequence[SensorTrack], reference: SensorTrack | None, age_ns: int | None
-    ) -> tuple[OutputState, Level, str]:
-        if reference is None:
-            return OutputState.SILENT, Level.ERROR, "no sensor is alive"
-        if age_ns is not None and age_ns > SILENT_PERIODS * reference.timing.period_ns:
-            late = reference.late_in_a_row
-            why = f"; the last {late} stamps of '{reference.timing.name}' are not above the last output" if late else ""
-            return OutputState.SILENT, Level.ERROR, f"no set for {age_ns / 1e9:.2f} s{why}"
-        missing = [track for track in tracks if track.enabled and not track.live]
-        if not missing:
-            return OutputState.OK, Level.OK, ""
-        level = Level.ERROR if any(track.timing.required for track in missing) else Level.WARN
-        return OutputState.DEGRADED, level, "without " + ", ".join(track.timing.name for track in missing)
-
-
-def _share(flags: Sequence[bool]) -> float:
+def share(flags: Sequence[bool]) -> float:
     """Share of the flags that are set; 0 while there are too few to say."""
     return sum(flags) / len(flags) if len(flags) >= ENOUGH_OUTCOMES else 0.0

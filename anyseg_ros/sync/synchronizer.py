@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anyseg_ros.sync.buffers import Fate, Item
-from anyseg_ros.sync.health import HealthJudge, OutputHealth, OutputJudge, SensorHealth
+from anyseg_ros.sync.health import HealthJudge, SensorHealth
 from anyseg_ros.sync.jumps import Verdict
+from anyseg_ros.sync.output_health import OutputHealth, OutputJudge
 from anyseg_ros.sync.reference import NO_FLOOR, Floor, best_reference
 from anyseg_ros.sync.set_queue import SetQueue
 from anyseg_ros.sync.timing import READY_COUNT, RETURN_STREAK, SyncConfig

@@ -20,7 +20,8 @@ from anyseg_ros.nodes.episodes import HOLD_NS, Episodes, Latencies  # noqa: E402
 from anyseg_ros.nodes.frame_processor import LastOutput  # noqa: E402
 from anyseg_ros.nodes.rig_session import RigSession  # noqa: E402
 from anyseg_ros.sensors.poses import matrix_from_transform  # noqa: E402
-from anyseg_ros.sync.health import Level, OutputHealth, OutputState, SensorHealth, SensorState  # noqa: E402
+from anyseg_ros.sync.health import Level, SensorHealth, SensorState  # noqa: E402
+from anyseg_ros.sync.output_health import OutputHealth, OutputState  # noqa: E402
 
 NOW_NS = 1000 * MS
 

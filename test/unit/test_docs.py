@@ -23,7 +23,8 @@ from anyseg_ros.sensors.poses import RigError, pose_matrix
 from anyseg_ros.sensors.rig import SENSOR_KEYS, Rig, Sensor, load_rig, rig_from_dict
 from anyseg_ros.sensors.rig_values import CAMERA_KEYS
 from anyseg_ros.sync.buffers import Fate
-from anyseg_ros.sync.health import OutputState, SensorState
+from anyseg_ros.sync.health import SensorState
+from anyseg_ros.sync.output_health import OutputState
 from anyseg_ros.types import Absence
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,8 @@ from sync_support import MS, NOW0, STAMP0, Player, chunk, frame, timing
 
 from anyseg_ros.modality import Modality
 from anyseg_ros.sync.buffers import payload_bytes
-from anyseg_ros.sync.health import Level, OutputState, SensorState
+from anyseg_ros.sync.health import Level, SensorState
+from anyseg_ros.sync.output_health import OutputState
 from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.sync.timing import (
     DEFAULT_LOST_PERIODS,

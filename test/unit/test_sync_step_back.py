@@ -4,7 +4,7 @@
 import pytest
 from sync_support import MS, NOW0, Player, chunk, frame, stamps_ms, timing
 
-from anyseg_ros.sync.health import OutputState
+from anyseg_ros.sync.output_health import OutputState
 from anyseg_ros.sync.synchronizer import Reset
 
 
