@@ -39,6 +39,7 @@ class NodeClock:
         self._on_jump = on_jump
         self._held_up = held_up
         self._last_ns = 0
+        self._moved_ns = time.monotonic_ns()
         self._steps_ns: deque[int] = deque(maxlen=_RECENT_STEPS)
         # The clock holds only a weak reference to the handler.
         self._handler = self._clock.create_jump_callback(
@@ -53,8 +54,16 @@ class NodeClock:
 
     def now_ns(self) -> int:
         """The current time; only differences have a meaning when live."""
-        self._last_ns = int(self._clock.now().nanoseconds) if self.simulated else time.monotonic_ns()
-        return self._last_ns
+        now_ns = int(self._clock.now().nanoseconds) if self.simulated else time.monotonic_ns()
+        if now_ns != self._last_ns:
+            self._moved_ns = time.monotonic_ns()
+        self._last_ns = now_ns
+        return now_ns
+
+    @property
+    def still_ns(self) -> int:
+        """For how long the time has not moved, by the steady clock, as far as somebody asked for it."""
+        return time.monotonic_ns() - self._moved_ns
 
     def _jumped(self, jump: TimeJump) -> None:
         """Takes every step of /clock, and the change to another kind of clock."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -13,6 +14,7 @@ from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.episodes import Episodes
 from anyseg_ros.nodes.frame_processor import FrameProcessor
 from anyseg_ros.nodes.rig_names import ONLY_RIG, RigNames
+from anyseg_ros.nodes.state_log import SEVERITY, StateLog
 from anyseg_ros.nodes.sync_loop import SyncLoop
 from anyseg_ros.nodes.worker import Lane
 from anyseg_ros.sync.health import SensorHealth, SensorState
@@ -21,7 +23,6 @@ from anyseg_ros.sync.output_health import OutputHealth, OutputState
 _PERIOD_NS = 1_000_000_000
 # A frame set that is due and not answered after this long is no hiccup.
 _UNANSWERED_NS = 1_000_000_000
-_SEVERITY = ("ok", "warn", "error")
 
 
 class Reporter:
@@ -59,9 +60,18 @@ class Reporter:
         self._said_ns = 0
         self._dropped = 0
         self._began_ns: int | None = None
+        self._owed_ns: int | None = None
+        log = node.get_logger()
+        self._log = StateLog(lambda s: log.warning(names.sentence(s)), lambda s: log.info(names.sentence(s)))
 
     def close(self) -> None:
-        """Ends the publisher."""
+        """Says that nothing more is to be expected, and ends the publisher."""
+        part = self._names.part("output")
+        last = conversions.status(
+            "warn", f"{self._node.get_name()}: {part}", "not active: nothing is published", {}, part
+        )
+        head = conversions.header(self._node.get_clock().now().nanoseconds, "")
+        self._publisher.publish(conversions.diagnostics([last], head))
         self._node.destroy_publisher(self._publisher)
 
     def report(self, now_ns: int, steady_ns: int) -> None:
@@ -73,9 +83,12 @@ class Reporter:
         """
         self._watch_drops()
         if self._began_ns is None or now_ns < self._began_ns:
-            self._began_ns = now_ns
+            self._began_ns, self._owed_ns = now_ns, None
         sensors = self._loop.synchronizer.health(now_ns)
         output = self._loop.synchronizer.output_health(now_ns)
+        if self._owed_ns is None and output.counts.get("given", 0):
+            self._owed_ns = now_ns
+        self._tell_log(sensors, output, now_ns, steady_ns)
         subset = self._processor.last.subset if self._processor.last else ""
         states = (*(health.state.value for health in sensors.values()), output.state.value, subset)
         states += tuple(str(len(self._episodes.about(what))) for what in (*sensors, "output"))
@@ -87,6 +100,23 @@ class Reporter:
         statuses.append(self._output_status(name, output, now_ns))
         head = conversions.header(self._node.get_clock().now().nanoseconds, "")
         self._publisher.publish(conversions.diagnostics(statuses, head))
+
+    def _tell_log(self, sensors: Mapping[str, SensorHealth], output: OutputHealth, now_ns: int, steady_ns: int) -> None:
+        """A line for each sensor whose state changes, and one where there is no output; troubles have their own."""
+        for name, health in sensors.items():
+            self._log.tell(name, health.level.value, health.reason or health.state.value, steady_ns)
+        level, texts = self._output_level(output, now_ns)
+        silent = level == "error" and (output.state is OutputState.SILENT or self._unanswered_ns(now_ns) > 0)
+        self._log.tell("output", "error" if silent else "ok", "; ".join(t for t in texts if t), steady_ns)
+
+    def _unanswered_ns(self, now_ns: int) -> int:
+        """For how long sets have come to nothing, if that is no hiccup; 0 otherwise."""
+        last = self._processor.last
+        # Before it was activated nobody expected an output.
+        times = [t for t in (last.published_ns if last else self._owed_ns, self._began_ns) if t is not None]
+        owed = last is not None or self._owed_ns is not None
+        silent_ns = now_ns - max(times) if owed and times else 0
+        return silent_ns if silent_ns > _UNANSWERED_NS else 0
 
     def _watch_drops(self) -> None:
         """Tells of frame sets that gave way to newer ones: the network does not keep up."""
@@ -121,15 +151,13 @@ class Reporter:
         last = self._processor.last
         level, texts = health.level.value, [health.reason]
         troubles = self._episodes.about("output")
-        # Before it was activated nobody expected an output.
-        times = [last.published_ns if last else now_ns, *([] if self._began_ns is None else [self._began_ns])]
-        silent_ns = now_ns - max(times)
+        unanswered_ns = self._unanswered_ns(now_ns)
         if last is None:
             level = _worst(level, "warn")
             texts.append("nothing published yet")
-        elif health.state is not OutputState.SILENT and silent_ns > _UNANSWERED_NS:
+        if health.state is not OutputState.SILENT and unanswered_ns:
             level = "error"
-            texts.append(f"sets are due, but nothing was published for {silent_ns / 1e9:.1f} s")
+            texts.append(f"sets are due, but nothing was published for {unanswered_ns / 1e9:.1f} s")
         if troubles:
             level = _worst(level, "warn")
             texts += [trouble.sentence for trouble in troubles]
@@ -140,8 +168,11 @@ class Reporter:
         return level, texts
 
     def _output_status(self, node: str, health: OutputHealth, now_ns: int) -> Any:
-        processor, last = self._processor, self._processor.last
+        processor = self._processor
+        newest = last = processor.last
         level, texts = self._output_level(health, now_ns)
+        if health.state is OutputState.SILENT or self._unanswered_ns(now_ns):
+            last = None  # what was in use before says nothing of now
         miou = processor.pipeline.meta.miou
         full = subset_name(sensor.modality for sensor in processor.pipeline.rig.sensors)
         sized = processor.pipeline.full_size  # a smaller grid was validated by nobody
@@ -156,9 +187,9 @@ class Reporter:
             "mean_confidence": _or_unknown(last.confidence if last else None),
             "device": str(processor.pipeline.engine.device),
             "motion.state": "off" if processor.pipeline.motion is None else "on",
-            "rate_hz": processor.rate_hz,
+            "rate_hz": processor.rate_hz(now_ns),
             "sets_hz": health.rate_hz,
-            "age_s": _or_unknown(None if last is None else max(0, now_ns - last.published_ns) / 1e9),
+            "age_s": _or_unknown(None if newest is None else max(0, now_ns - newest.published_ns) / 1e9),
             **{f"sets.{fate}": n for fate, n in health.counts.items()},
             "worker.dropped": self._lane.dropped,
             "worker.failed": self._lane.failed,
@@ -173,7 +204,7 @@ class Reporter:
 
 
 def _worst(*levels: str) -> str:
-    return max(levels, key=_SEVERITY.index)
+    return max(levels, key=SEVERITY.index)
 
 
 def _figures(health: SensorHealth, now_ns: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from anyseg_ros.stack import Stack
 from anyseg_ros.types import FrameSet, Segmentation
 
 RECENT = 32  # label images over which the rate is taken
+OVERDUE_PERIODS = 3.0  # an image that is later than this lowers the rate
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,14 @@ class FrameProcessor:
         self.last: LastOutput | None = None
         self._published_ns: deque[int] = deque(maxlen=RECENT)
 
-    @property
-    def rate_hz(self) -> float:
-        """Label images a second over the last ones, by the node's clock."""
+    def rate_hz(self, now_ns: int) -> float:
+        """Label images a second over the last ones, by the node's clock; it sinks while none comes."""
         times = list(self._published_ns)
-        span_ns = times[-1] - times[0] if len(times) > 1 else 0
-        return (len(times) - 1) * 1e9 / span_ns if span_ns > 0 else 0.0
+        if len(times) < 2 or times[-1] <= times[0]:
+            return 0.0
+        usual_ns = (times[-1] - times[0]) / (len(times) - 1)
+        waiting_ns = now_ns - times[-1]
+        return 1e9 / (usual_ns if waiting_ns <= OVERDUE_PERIODS * usual_ns else max(usual_ns, waiting_ns))
 
     def recalibrate(self, rig: Rig) -> None:
         """Uses another calibration from the next frame on."""

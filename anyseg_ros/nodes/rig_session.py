@@ -33,6 +33,8 @@ from anyseg_ros.sensors.checks import PAYLOAD_ERRORS
 from anyseg_ros.sensors.rig import Sensor
 from anyseg_ros.sync.synchronizer import Synchronizer
 
+STILL_NS = 3_000_000_000  # a /clock that stands still for longer is told
+
 
 @dataclass(frozen=True)
 class RigParts:
@@ -141,6 +143,11 @@ class RigSession:
         """What is looked at every now and then: /clock, TF, odometry, diagnostics."""
         if self._clock.simulated and self._clock.now_ns() == 0:
             self._episodes.report("/clock", "use_sim_time is set, but /clock says nothing; no deadline runs until then")
+        elif self._clock.simulated and self._clock.still_ns > STILL_NS:
+            self._episodes.report(
+                "/clock",
+                f"/clock has not moved for over {STILL_NS // 10**9} s: playback is paused, or its publisher is gone",
+            )
         else:
             self._episodes.clear("/clock")
         self._look_up_poses()

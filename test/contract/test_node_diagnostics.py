@@ -19,6 +19,7 @@ from anyseg_ros.nodes.diagnostics import Reporter  # noqa: E402
 from anyseg_ros.nodes.episodes import HOLD_NS, Episodes, Latencies  # noqa: E402
 from anyseg_ros.nodes.frame_processor import LastOutput  # noqa: E402
 from anyseg_ros.nodes.rig_session import RigSession  # noqa: E402
+from anyseg_ros.nodes.state_log import StateLog  # noqa: E402
 from anyseg_ros.sensors.poses import matrix_from_transform  # noqa: E402
 from anyseg_ros.sync.health import Level, SensorHealth, SensorState  # noqa: E402
 from anyseg_ros.sync.output_health import OutputHealth, OutputState  # noqa: E402
@@ -41,9 +42,14 @@ def reporter():
     )
     pipeline.grid = SimpleNamespace(width=128, height=64)
     processor = SimpleNamespace(
-        pipeline=pipeline, last=None, rate_hz=0.0, counters=Counter({"turned_down.lidar": 7}), latencies=Latencies()
+        pipeline=pipeline,
+        last=None,
+        rate_hz=lambda now_ns: 0.0,
+        counters=Counter({"turned_down.lidar": 7}),
+        latencies=Latencies(),
     )
-    node = SimpleNamespace(create_publisher=lambda *args, **options: None)
+    log = SimpleNamespace(warning=lambda line: None, info=lambda line: None)
+    node = SimpleNamespace(create_publisher=lambda *args, **options: None, get_logger=lambda: log)
     lane = SimpleNamespace(dropped=0, failed=0)
     return Reporter(node, processor, lane, loop, Episodes(lambda s: None, lambda s: None, lambda: NOW_NS - 500 * MS))
 
@@ -116,6 +122,39 @@ def test_sets_that_are_due_and_never_answered_are_an_error_with_the_reason(repor
     said = output_of(reporter)
     assert said["level"] == "error" and "nothing was published for 1.5 s" in said["message"]
     assert "out of memory" in said["message"]
+
+
+def test_sets_that_never_led_to_any_output_are_an_error(reporter):
+    reporter._began_ns = reporter._owed_ns = NOW_NS - 1500 * MS
+    said = output_of(reporter)
+    assert said["level"] == "error" and "nothing was published for 1.5 s" in said["message"]
+    reporter._owed_ns = NOW_NS - 500 * MS
+    assert output_of(reporter)["level"] == "warn", "the first frame may take a while"
+
+
+def test_what_was_in_use_before_a_silence_is_not_said_to_be_in_use(reporter):
+    reporter._processor.last = published(1500 * MS)
+    values = output_of(reporter)["values"]
+    assert (values["subset"], values["validated_miou"], values["age_s"]) == ("", "unknown", "1.5")
+
+
+def test_the_log_has_a_line_for_the_begin_and_the_end_of_each_state():
+    warned, well = [], []
+    log = StateLog(warned.append, well.append)
+    for ms, level in (
+        (0, "ok"),
+        (200, "warn"),
+        (400, "warn"),
+        (600, "ok"),
+        (800, "warn"),
+        (1000, "error"),
+        (1200, "warn"),
+    ):
+        log.tell("lidar", level, f"silent since {ms}", ms * MS)
+    assert warned == ["lidar: silent since 200", "lidar: silent since 1000"] and not well
+    for ms in (1400, 2000, 2300, 2600):
+        log.tell("lidar", "ok", "", ms * MS)
+    assert well == ["lidar: well again after 1.0 s"]
 
 
 def test_dropped_sets_are_told_while_they_are_dropped(reporter):
