@@ -224,7 +224,15 @@ class SegmentorNode(LifecycleNode):
 
     def _make_episodes(self, names: RigNames) -> Episodes:
         log = self.get_logger()
-        return Episodes(lambda text: log.warning(names.sentence(text)), lambda text: log.info(names.sentence(text)))
+
+        # On lines of their own: rclpy refuses a second severity from the same line.
+        def warn(text: str) -> None:
+            log.warning(names.sentence(text))
+
+        def inform(text: str) -> None:
+            log.info(names.sentence(text))
+
+        return Episodes(warn, inform)
 
     def _say_what_serves(self, pipelines: list[Pipeline]) -> None:
         log, engine = self.get_logger(), pipelines[0].engine

@@ -161,6 +161,87 @@ def test_a_sensor_of_an_earlier_rig_cannot_be_switched(segmentor, folder):
     assert node.set_parameters([Parameter("sensors.lidar.enabled", value=False)])[0].successful
 
 
+def write_two(folder):
+    """Two rigs, the second with other sensors."""
+    rig = small_rig()
+    for name, sensors in (("front", rig.sensors), ("rear", rig.sensors[:2])):
+        save_rig(Rig(name, "base_link", sensors, "camera"), folder / f"{name}.yaml")
+    return [str(folder / f"{name}.yaml") for name in ("front", "rear")]
+
+
+def test_two_rigs_share_one_network_and_nothing_else(segmentor, tmp_path):
+    node = segmentor(rig="", rigs=write_two(tmp_path))
+    before = holds(node)
+    assert node.trigger_configure() == SUCCESS
+    front, rear = (rig.processor.pipeline for rig in node._configured.rigs)
+    assert front.engine is rear.engine and front.meta is rear.meta
+    for own in ("encoder", "counters", "grid", "rig", "_frozen", "_encoded"):
+        assert getattr(front, own) is not getattr(rear, own), own
+    assert node.trigger_activate() == SUCCESS
+    topics = {s.topic_name for s in node.subscriptions} | {p.topic_name for p in node.publishers}
+    for name in ("front", "rear"):
+        assert {f"/segmentor/{name}/{end}" for end in ("input/camera", "input/lidar", "output/labels")} <= topics
+    assert "/segmentor/front/input/events" in topics and "/segmentor/rear/input/events" not in topics
+    assert not [topic for topic in topics if topic.startswith(("/segmentor/input", "/segmentor/output"))]
+    assert [len(node._session.rigs), len(set(node._session.sensors))] == [2, 5]
+    assert node.trigger_deactivate() == SUCCESS and node.trigger_cleanup() == SUCCESS
+    assert holds(node) == before
+
+
+def test_a_sensor_of_one_rig_is_switched_and_the_others_stay(segmentor, tmp_path):
+    node = segmentor(rig="", rigs=write_two(tmp_path))
+    assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+    (done,) = node.set_parameters([Parameter("sensors.front.lidar.enabled", value=False)])
+    assert done.successful
+    states = [rig.loop.synchronizer.health(1)["lidar"].state.value for rig in node._session.rigs]
+    assert states == ["disabled", "never_seen"]
+    (same,) = node.set_parameters([Parameter("rigs", value=write_two(tmp_path))])
+    (other,) = node.set_parameters([Parameter("rigs", value=[str(tmp_path / "front.yaml")])])
+    assert same.successful and not other.successful
+
+
+def test_an_input_of_the_second_rig_that_cannot_be_leaves_nothing_of_the_first(segmentor, tmp_path, capfd):
+    name = "qos_overrides./segmentor/rear/input/lidar.subscription.reliability"
+    node = segmentor(rig="", rigs=write_two(tmp_path), **{name: "nonsense"})
+    assert node.trigger_configure() == SUCCESS
+    before = holds(node)
+    assert node.trigger_activate() == FAILURE
+    assert "cannot activate" in capfd.readouterr().err and holds(node) == before
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("front", "front"), "parameter 'rigs' holds two rigs named 'front' ("),
+        (("front", "rear left"), "is named 'rear left', which cannot be part of a topic's name"),
+    ],
+)
+def test_rigs_whose_names_cannot_be_namespaces_are_refused(segmentor, tmp_path, capfd, names, sentence):
+    files = [tmp_path / f"{number}.yaml" for number in range(2)]
+    for name, file in zip(names, files, strict=True):
+        save_rig(Rig(name, "base_link", small_rig().sensors, "camera"), file)
+    node = segmentor(rig="", rigs=[str(file) for file in files])
+    before = holds(node)
+    assert node.trigger_configure() == FAILURE
+    said = capfd.readouterr().err
+    assert "cannot configure: " in said and sentence in said and str(files[1]) in said
+    assert holds(node) == before
+
+
+@pytest.mark.parametrize(("several", "head"), [(False, "overload"), (True, "front: overload")])
+def test_a_trouble_begins_and_ends_in_the_log(segmentor, tmp_path, capfd, monkeypatch, several, head):
+    node = segmentor(rig="", rigs=write_two(tmp_path)) if several else segmentor()
+    assert node.trigger_configure() == SUCCESS
+    episodes = node._configured.rigs[0].episodes
+    monkeypatch.setattr(episodes, "_steady_ns", lambda: 0)
+    episodes.report("overload", "it is behind")
+    episodes.clear("overload")
+    monkeypatch.setattr(episodes, "_steady_ns", lambda: 10**12)
+    episodes.settle()
+    said = capfd.readouterr().err
+    assert f"{head}: well again after 1 occurrence" in said and said.count("it is behind") == 1
+
+
 CHANGES = {
     "rig": "other.yaml",
     "rigs": ["left.yaml", "right.yaml"],
