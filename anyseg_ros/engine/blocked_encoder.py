@@ -52,15 +52,35 @@ def encode(encoder: MiT, images: Tensor, crew: Crew) -> list[Tensor]:
     Raises:
         ValueError: the image size does not fit.
     """
+    return encode_sets(encoder, images, [len(images)], crew)[0]
+
+
+def encode_sets(encoder: MiT, images: Tensor, counts: list[int], crew: Crew) -> list[list[Tensor]]:
+    """Encode the streams of several frames at once and average those of each.
+
+    Args:
+        encoder: its weights.
+        images: float32 [S,3,H,W], those of the first frame first.
+        counts: how many each frame has; S in all.
+        crew: the threads.
+
+    Returns:
+        For each frame what ``encode`` gives.
+
+    Raises:
+        ValueError: the image size does not fit.
+    """
     check_size(images.shape[2], images.shape[3])
-    fused, x = [], images
+    fused: list[list[Tensor]] = [[] for _ in counts]
+    x = images
     for embed, blocks, norm in zip(encoder.patch_embed, encoder.block, encoder.norm, strict=True):
         tokens, size = embed_each(cast(PatchEmbed, embed), x)
         for block in cast(Sequence[Block], blocks):
             tokens = run_block(block, tokens, size, crew)
         tokens = norm(tokens)
         x = tokens_to_map(tokens, size)
-        fused.append(tokens.mean(0).unflatten(0, size) if len(tokens) > 1 else tokens[0].unflatten(0, size))
+        for maps, own in zip(fused, tokens.split(counts), strict=True):
+            maps.append(own.mean(0).unflatten(0, size) if len(own) > 1 else own[0].unflatten(0, size))
     return fused
 
 

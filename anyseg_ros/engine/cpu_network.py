@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anyseg_ros.engine.blocked_encoder import encode
+from anyseg_ros.engine.blocked_encoder import encode, encode_sets
 from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.row_kernels import add_upsampled, label_rows
@@ -51,6 +52,12 @@ class CpuNetwork:
     def labels(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Images [M,3,H,W] -> labels uint8 [H,W] and the labels' probability float32 [H,W]."""
         return label_grid(self.logits(images).numpy(), self._crew)
+
+    def labels_of_sets(self, sets: Sequence[Tensor]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Sets of images, each [M_i,3,H,W] of one size, -> what ``labels`` gives for each; the encoder runs once."""
+        images = torch.cat([images.to(self._dtype) for images in sets])
+        fused = encode_sets(self._encoder, images, [len(images) for images in sets], self._crew)
+        return [label_grid(self.decode(maps).numpy(), self._crew) for maps in fused]
 
     def decode(self, maps: list[Tensor]) -> Tensor:
         """Means of the four scales, each [h_i,w_i,C_i], finest first -> logits [K,h_1,w_1].

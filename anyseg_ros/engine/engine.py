@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anyseg_ros.engine.batch import labels_of, sets_at_once
 from anyseg_ros.engine.network import Network, Networks
 from anyseg_ros.model.checkpoint import CheckpointMeta
 
@@ -83,23 +84,31 @@ class Engine:
         Raises:
             ValueError: the stack has another shape.
         """
+        return self.infer_batch([stack])[0]
+
+    def infer_batch(self, stacks: Sequence[np.ndarray | Tensor]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Segment the frames of several rigs, of one size, each with images of its own: as ``infer`` does each.
+
+        Raises:
+            ValueError: a stack has another shape, or the sizes differ.
+        """
+        sets = [_images(stack) for stack in stacks]
+        if len({images.shape[2:] for images in sets}) > 1:
+            sizes = ", ".join(f"{images.shape[2]}x{images.shape[3]}" for images in sets)
+            raise ValueError(f"stacks of different sizes in one batch ({sizes}); expected one grid for all")
         try:
-            return self._labels(stack)
+            return self._labels(sets)
         except RuntimeError as error:
             if self._network is self._spare:
                 raise
             _tell(self.device, error)
             self._network = self._spare
-            return self._labels(stack)
+            return self._labels(sets)
 
     @property
     def sets_at_once(self) -> int:
-        """How many sets are answered faster in one run than one after another."""
-        return 1
-
-    def infer_batch(self, stacks: Sequence[np.ndarray | Tensor]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Segment sets of several rigs, each with images of its own; as ``infer`` does each of them."""
-        return [self.infer(stack) for stack in stacks]
+        """How many frames should be given to ``infer_batch`` together, if so many are there."""
+        return sets_at_once(self._network, self.meta.grid[0], self.meta.grid[1])
 
     @torch.inference_mode()
     def logits(self, stack: np.ndarray | Tensor) -> Tensor:
@@ -107,8 +116,8 @@ class Engine:
         return self._network.logits(_images(stack))
 
     @torch.inference_mode()
-    def _labels(self, stack: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return self._network.labels(_images(stack))
+    def _labels(self, sets: Sequence[Tensor]) -> list[tuple[np.ndarray, np.ndarray]]:
+        return labels_of(self._network, sets)
 
 
 def _tell(device: object, error: Exception) -> None:
