@@ -61,8 +61,7 @@ class Reporter:
         self._dropped = 0
         self._began_ns: int | None = None
         self._owed_ns: int | None = None
-        log = node.get_logger()
-        self._log = StateLog(lambda s: log.warning(names.sentence(s)), lambda s: log.info(names.sentence(s)))
+        self._log = StateLog(*names.lines_of(node.get_logger()))
 
     def close(self) -> None:
         """Says that nothing more is to be expected, and ends the publisher."""

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from anyseg_ros.nodes.parameters import ParameterError, SegmentorParameters
 from anyseg_ros.nodes.runner import find_file
@@ -34,6 +37,20 @@ class RigNames:
     def sentence(self, text: str) -> str:
         """What the log says of the rig."""
         return f"{self.rig}: {text}" if self.rig else text
+
+    def lines_of(self, log: RcutilsLogger) -> tuple[Callable[[str], None], Callable[[str], None]]:
+        """What writes warnings and what writes information about the rig to a log.
+
+        Each is on a line of its own: rclpy raises where one line is used for a second severity.
+        """
+
+        def warn(text: str) -> None:
+            log.warning(self.sentence(text))
+
+        def inform(text: str) -> None:
+            log.info(self.sentence(text))
+
+        return warn, inform
 
 
 ONLY_RIG = RigNames()

@@ -217,22 +217,10 @@ class SegmentorNode(LifecycleNode):
         budget = _budget(settings.latency_budget_ms, pipelines[0])
         parts = []
         for (names, rig), output, pipeline in zip(rigs.items(), outputs, pipelines, strict=True):
-            episodes = self._episodes.setdefault(names, self._make_episodes(names))
+            episodes = self._episodes.setdefault(names, Episodes(*names.lines_of(self.get_logger())))
             processor = FrameProcessor(pipeline, output, self._time.now_ns, episodes, budget)
             parts.append(RigParts(names, CalibrationKeeper(rig), output, processor, episodes))
         return tuple(parts)
-
-    def _make_episodes(self, names: RigNames) -> Episodes:
-        log = self.get_logger()
-
-        # On lines of their own: rclpy refuses a second severity from the same line.
-        def warn(text: str) -> None:
-            log.warning(names.sentence(text))
-
-        def inform(text: str) -> None:
-            log.info(names.sentence(text))
-
-        return Episodes(warn, inform)
 
     def _say_what_serves(self, pipelines: list[Pipeline]) -> None:
         log, engine = self.get_logger(), pipelines[0].engine
