@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The segmentor alone: ``ros2 launch anyseg_ros segmentor.launch.py rig:=my_rig.yaml lidar:=/velodyne_points``.
 
-Include it in a vehicle's launch file and give the topics; a sensor that the vehicle lacks simply never speaks.
+Include it in a vehicle's launch file and give the topics; a sensor that the vehicle lacks simply never speaks. Several
+rigs take their topics from their files: ``ros2 launch anyseg_ros segmentor.launch.py rigs:=front.yaml,rear.yaml``.
 """
 
 import os
@@ -11,12 +12,14 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from anyseg_ros.nodes.rig_topics import rig_remappings
 from anyseg_ros.resources import share_path
 from launch import LaunchDescription
 
 PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 ARGUMENTS = {
     "rig": ("", "Rig file: sensors, calibration, rates; empty: as in params_file."),
+    "rigs": ("", "Rig files of several rigs, with commas between; their topics are those in the files."),
     "checkpoint": ("", "Weights (safetensors); empty: as in params_file."),
     "device": ("", "auto, cpu, cuda or cuda:N; empty: as in params_file."),
     "params_file": (str(share_path("config/segmentor.yaml")), "Parameters; the arguments that are given go before it."),
@@ -37,12 +40,18 @@ def start(context):
     """The segmentor with the parameter file, and before it the arguments that were given."""
     given = [n for n in PARAMETERS if LaunchConfiguration(n).perform(context)]
     overrides = {n: ParameterValue(LaunchConfiguration(n), value_type=PARAMETERS[n]) for n in given}
+    remappings = [(f"~/input/{name}", LaunchConfiguration(name)) for name in TOPICS]
+    rigs = [path.strip() for path in LaunchConfiguration("rigs").perform(context).split(",") if path.strip()]
+    if rigs:
+        # The parameter file's own rig gives way.
+        overrides = {**overrides, "rig": LaunchConfiguration("rig").perform(context), "rigs": rigs}
+        remappings = rig_remappings(rigs, LaunchConfiguration("odometry").perform(context))
     segmentor = Node(
         package="anyseg_ros",
         executable="segmentor",
         output="screen",
         parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
-        remappings=[(f"~/input/{name}", LaunchConfiguration(name)) for name in TOPICS],
+        remappings=remappings,
     )
     return [segmentor]
 

@@ -73,8 +73,12 @@ def _candidates(modality: Modality, topics: dict[str, str], taken: set[str]) -> 
 
 
 def camera_info_topic(image_topic: str, topics: dict[str, str]) -> str | None:
-    """The CameraInfo topic beside an image or event topic, by ROS convention ``<namespace>/camera_info``."""
-    beside = image_topic.rsplit("/", 1)[0] + "/camera_info"
-    if image_topic.endswith(("/compressed", "/compressedDepth")):
-        beside = image_topic.rsplit("/", 2)[0] + "/camera_info"
+    """The CameraInfo topic beside an image or event topic; None where there is none."""
+    beside = info_beside(image_topic)
     return beside if topics.get(beside) == CAMERA_INFO else None
+
+
+def info_beside(image_topic: str) -> str:
+    """Where the CameraInfo of an image or event topic stands by ROS convention: ``<namespace>/camera_info``."""
+    levels = 2 if image_topic.endswith(("/compressed", "/compressedDepth")) else 1
+    return image_topic.rsplit("/", levels)[0] + "/camera_info"

@@ -65,12 +65,12 @@ class Reporter:
 
     def close(self) -> None:
         """Says that nothing more is to be expected, and ends the publisher."""
-        part = self._names.part("output")
-        last = conversions.status(
-            "warn", f"{self._node.get_name()}: {part}", "not active: nothing is published", {}, part
-        )
-        head = conversions.header(self._node.get_clock().now().nanoseconds, "")
-        self._publisher.publish(conversions.diagnostics([last], head))
+        if self._node.context.ok():  # after SIGINT nothing can be published
+            part = self._names.part("output")
+            name = f"{self._node.get_name()}: {part}"
+            last = conversions.status("warn", name, "not active: nothing is published", {}, part)
+            head = conversions.header(self._node.get_clock().now().nanoseconds, "")
+            self._publisher.publish(conversions.diagnostics([last], head))
         self._node.destroy_publisher(self._publisher)
 
     def report(self, now_ns: int, steady_ns: int) -> None:

@@ -77,6 +77,23 @@ def test_only_arguments_that_are_given_go_before_the_parameter_file(monkeypatch)
     assert overrides["use_sim_time"].kwargs["value_type"] is bool
 
 
+def test_several_rigs_take_their_topics_from_their_files(monkeypatch):
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    module = segmentor_launch(monkeypatch)
+    defaults = {name: default for name, (default, _) in module.ARGUMENTS.items()}
+    rigs = ["config/rigs/two_cameras/front.yaml", "config/rigs/two_cameras/rear.yaml"]
+    (node,) = module.start({**defaults, "rigs": ", ".join(rigs)})
+    _, overrides = node.kwargs["parameters"]
+    assert overrides == {"rig": "", "rigs": rigs}, "the parameter file's own rig gives way"
+    heard = dict(node.kwargs["remappings"])
+    assert heard["~/front/input/camera"] == "/front/image_raw"
+    assert heard["~/front/input/camera_info"] == "/front/camera_info"
+    assert heard["~/front/input/lidar"] == heard["~/rear/input/lidar"] == "/lidar/points"
+    assert heard["~/rear/input/camera"] == "/rear/image_raw/compressed"
+    assert heard["~/rear/input/camera_info"] == "/rear/camera_info"
+    assert heard["~/rear/input/odometry"] == "/odometry" and "~/input/camera" not in heard
+
+
 def test_the_launched_topics_are_inputs_of_the_segmentor():
     pytest.importorskip("rclpy", reason="rclpy is not installed")
     from live_graph import small_rig
