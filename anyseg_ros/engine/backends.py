@@ -17,9 +17,10 @@ def open_networks(path: Path, backend: str = "torch", precision: str = "fp32") -
     """What makes a file's network, and the file's description.
 
     Args:
-        path: a checkpoint for torch; for the others an ONNX file that ``anyseg export`` wrote.
+        path: a checkpoint for torch; for the others an ONNX file that ``anyseg export`` or ``anyseg-train quantise``
+            wrote.
         backend: one of ``BACKENDS``.
-        precision: one of ``PRECISIONS``.
+        precision: one of ``precision.CHOICES``.
 
     Raises:
         CheckpointError: the file cannot be used.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network that ONNX Runtime runs, from the file that ``anyseg export`` wrote and nothing else."""
+"""A network that ONNX Runtime runs, from what ``anyseg export`` or ``anyseg-train quantise`` wrote and nothing else."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from torch import Tensor
 from anyseg_ros.engine.cpu_network import label_grid
 from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.network import Network
+from anyseg_ros.engine.precision import INT8, check_cpu_int8
 from anyseg_ros.engine.tensorrt_engines import tensorrt_options
 from anyseg_ros.model.checkpoint import CheckpointError, CheckpointMeta, parse_meta
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 INPUT = "images"
+QUANTISATION_KEY = "anyseg_quantisation"
+"""Metadata of a file in int8: how it was calibrated, and what it changes."""
 ERROR = 3
 """ONNX Runtime's levels of severity: warnings of its optimiser are of no use to anybody here."""
 
@@ -34,9 +37,10 @@ class OnnxNetworks:
         """Look at the file.
 
         Args:
-            path: what ``anyseg export`` wrote.
+            path: what ``anyseg export`` or ``anyseg-train quantise`` wrote.
             backend: ``onnxruntime`` or ``tensorrt``.
-            precision: ``fp32``; for TensorRT ``fp16`` and ``bf16``, too.
+            precision: that of the file, ``fp32`` or ``int8``; of a file in ``fp32`` TensorRT makes ``fp16`` and
+                ``bf16``, too.
 
         Raises:
             CheckpointError: the file is no network of ours.
@@ -44,24 +48,26 @@ class OnnxNetworks:
         """
         self._path, self._backend, self._precision = path, backend, precision
         self._providers = providers_here(backend)
-        if backend == "onnxruntime" and precision != "fp32":
-            raise ValueError(
-                f"precision '{precision}' is not there for backend 'onnxruntime', whose file is in fp32; choose fp32, "
-                "or the backend torch or tensorrt"
-            )
-        self.meta = meta_of(open_session(path, [CPU], 1), path)
+        session = open_session(path, [CPU], 1)
+        self.meta = meta_of(session, path)
+        check_stored(precision, precision_of(session), backend, path)
 
     def best_device(self) -> str:
         """The fastest that ONNX Runtime may have here."""
-        return "cpu" if self._backend == "onnxruntime" and CUDA not in self._providers else "cuda"
+        on_cpu = CUDA not in self._providers or self._precision == INT8
+        return "cpu" if self._backend == "onnxruntime" and on_cpu else "cuda"
 
     def make(self, device: torch.device) -> Network:
         """The network on a device.
 
         Raises:
-            ValueError: ONNX Runtime has nothing for the device, or TensorRT's engine has not been built.
+            ValueError: ONNX Runtime or the processor has nothing for it, or TensorRT's engine has not been built.
             RuntimeError: the device does not work.
         """
+        if self._precision == INT8:
+            if device.type != "cpu":
+                raise ValueError(f"precision 'int8' is for the CPU; device '{device}' cannot be used with {self._path}")
+            check_cpu_int8()
         if device.type == "cpu" and self._backend == "onnxruntime":
             return self.spare()
         if device.type != "cuda" or CUDA not in self._providers:
@@ -80,7 +86,7 @@ class OnnxNetworks:
         return OnnxNetwork(session, device)
 
     def spare(self) -> Network:
-        """The network on the CPU, in float32."""
+        """The network on the CPU, as the file has it."""
         return OnnxNetwork(open_session(self._path, [CPU], torch.get_num_threads()), torch.device("cpu"))
 
 
@@ -178,6 +184,29 @@ def meta_of(session: Any, path: Path) -> CheckpointMeta:
             f"{len(meta.classes)} classes: export the checkpoint again"
         )
     return meta
+
+
+def precision_of(session: Any) -> str:
+    """What a file of ours computes in."""
+    return INT8 if QUANTISATION_KEY in session.get_modelmeta().custom_metadata_map else "fp32"
+
+
+def check_stored(precision: str, stored: str, backend: str, path: Path) -> None:
+    """Compare what is asked for with what the file is in.
+
+    Raises:
+        ValueError: the file's precision is another, or one that the backend cannot use.
+    """
+    if backend == "tensorrt" and INT8 in (precision, stored):
+        raise ValueError(
+            f"backend 'tensorrt' does not run int8: it makes fp32, bf16 or fp16 of a file in fp32, and {path} is in "
+            f"{stored} with precision '{precision}' asked for"
+        )
+    if backend == "onnxruntime" and precision != stored:
+        raise ValueError(
+            f"precision '{precision}' is not there for backend 'onnxruntime' with {path}, which is in {stored}; choose "
+            f"{stored}, or a file or backend of the other precision"
+        )
 
 
 def failures() -> tuple[type[Exception], ...]:

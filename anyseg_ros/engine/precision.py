@@ -9,8 +9,14 @@ from pathlib import Path
 import torch
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What weights are brought to when a network is made."""
+INT8 = "int8"
+"""What ``anyseg-train quantise`` makes of a checkpoint: a file of its own."""
+CHOICES = (*PRECISIONS, INT8)
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 """As Linux names them; the last two are Arm's."""
+INT8_FLAGS = {"avx512_vnni", "avx_vnni", "asimddp"}
+"""Sums of products of bytes in 32 bits; the last is Arm's. Older x86 sums pairs in 16 bits, which saturate."""
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -24,6 +30,37 @@ def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:
     return {flag for key, _, flags in lines if key.strip() in ("flags", "Features") for flag in flags.split()}
 
 
+def check_known(precision: str) -> None:
+    """Refuse what no weights can be brought to.
+
+    Raises:
+        ValueError: the precision is unknown, or is that of a file.
+    """
+    if precision == INT8:
+        raise ValueError(
+            "precision 'int8' is that of a quantised file, which needs the backend onnxruntime: "
+            "anyseg-train quantise --checkpoint CHECKPOINT --pack TRAINING_PACK --out FILE.onnx"
+        )
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision '{precision}' is unknown; known are {', '.join(PRECISIONS)}")
+
+
+def check_cpu_int8(flags: set[str] | None = None) -> None:
+    """Refuse int8 on a processor whose sums of bytes saturate: it would be slow and answer otherwise than was checked.
+
+    Args:
+        flags: the processor's; None asks it.
+
+    Raises:
+        ValueError: says what is missing and what works.
+    """
+    if not INT8_FLAGS & (cpu_flags() if flags is None else flags):
+        raise ValueError(
+            f"precision 'int8' needs a processor with {', '.join(sorted(INT8_FLAGS))} in {CPUINFO}; this one "
+            f"({platform.machine()}) does not say so, and sums of bytes would saturate: choose a file in fp32"
+        )
+
+
 def check_cpu_precision(precision: str, flags: set[str] | None = None) -> None:
     """Refuse a precision that a CPU would only imitate.
 
@@ -34,8 +71,7 @@ def check_cpu_precision(precision: str, flags: set[str] | None = None) -> None:
     Raises:
         ValueError: says what is missing and what works.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision '{precision}' is unknown; known are {', '.join(PRECISIONS)}")
+    check_known(precision)
     if precision == "fp16":
         raise ValueError("precision 'fp16' needs a GPU and the network would run on the CPU; choose fp32 or bf16")
     if precision == "bf16" and not BF16_FLAGS & (cpu_flags() if flags is None else flags):

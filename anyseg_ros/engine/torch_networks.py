@@ -12,7 +12,7 @@ from anyseg_ros.engine.cpu_network import CpuNetwork
 from anyseg_ros.engine.cuda_network import CudaNetwork, check_agreement
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.network import Network
-from anyseg_ros.engine.precision import PRECISIONS, check_cpu_precision
+from anyseg_ros.engine.precision import PRECISIONS, check_cpu_precision, check_known
 from anyseg_ros.model.segmentor import AnySeg
 
 
@@ -31,10 +31,9 @@ class TorchNetworks:
             sizes: [height, width] of the grids that it records.
 
         Raises:
-            ValueError: the precision is unknown.
+            ValueError: the precision is unknown, or that of a quantised file.
         """
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision '{precision}' is unknown; known are {', '.join(PRECISIONS)}")
+        check_known(precision)
         model = copy.deepcopy(model).cpu().eval().requires_grad_(False).float()
         self._encoder, self._head, self._precision = model.encoder, FoldedHead(model.head), precision
         self._modalities, self._sizes = modalities, tuple(sizes)

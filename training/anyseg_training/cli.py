@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``anyseg-train``: extract, pack, teacher, student, evaluate, figures, export, convert."""
+"""``anyseg-train``: extract, pack, teacher, student, evaluate, figures, export, convert, quantise."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from anyseg_training.commands import ablate, extract, pack, score, ship, train
+from anyseg_training.commands import ablate, extract, pack, quantise, score, ship, train
 
-GROUPS = (extract, pack, train, score, ship, ablate)
+GROUPS = (extract, pack, train, score, ship, quantise, ablate)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,13 +3,16 @@
 
 The streams never meet before the mean, so each is encoded once; and the head is affine up to its ReLU, so each is
 projected, upsampled and normalised once too. What is left for a subset is a mean, the ReLU and the last convolution.
+
+A network as the node runs it (an ONNX file, another precision) has no such parts: it answers each subset in a run.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from anyseg_ros.engine.network import Network
 from anyseg_ros.metrics import confusion
 from anyseg_ros.modality import Modality, all_subsets, subset_name
 from anyseg_ros.model.segmentor import AnySeg
@@ -59,30 +63,61 @@ def subset_logits(
     """
     generator = generator or torch.Generator().manual_seed(SEED)
     there, away = encoded(model, images, present, protocol, generator)
-    modalities = [Modality(name) for name in names]
     space = torch.empty_like(next(iter([*there.values(), *away.values()]), torch.empty(0)))
-    answers = []
-    for subset in all_subsets(modalities):
-        streams = [there[i] if m in subset and i in there else away.get(i) for i, m in enumerate(modalities)]
-        used = [s for s in streams if s is not None]
-        answers.append(SubsetLogits(subset_name(subset), model.head.classify(mean_of(used, space)) if used else None))
-    return answers
+    return [
+        SubsetLogits(name, model.head.classify(mean_of(used, space)) if used else None)
+        for name, used in by_subset(names, there, away)
+    ]
 
 
 def encoded(
     model: AnySeg, images: Tensor, present: np.ndarray, protocol: Protocol, generator: torch.Generator
 ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """Mixed features [1,E,h,w] of each modality as it is there, and as it is when away; one call of the encoder."""
-    rows = np.flatnonzero(present).tolist()
-    seen = torch.as_tensor(present, device=images.device)[:, None, None, None]
-    whole = torch.where(seen, images, torch.zeros_like(images))
-    there = (protocol.there(whole, generator) if protocol.there else whole)[rows]
-    away = protocol.away(whole, generator) if protocol.away else whole[:0]
+    there, away = fed(images, present, protocol, generator)
     if len(there) + len(away) == 0:
         return {}, {}
-    streams = model.head.mix(model.encoder(torch.cat([there, away]))).split(1)
-    gone = {i: streams[len(rows) + i % len(away)] for i in range(len(images))} if len(away) else {}
-    return {i: streams[n] for n, i in enumerate(rows)}, gone
+    return placed(present, *model.head.mix(model.encoder(torch.cat([there, away]))).split([len(there), len(away)]))
+
+
+def fed(images: Tensor, present: np.ndarray, protocol: Protocol, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images [n,3,H,W] of the modalities that are there, and those [m,3,H,W] of the ones that are away (m may be 1)."""
+    seen = torch.as_tensor(present, device=images.device)[:, None, None, None]
+    whole = torch.where(seen, images, torch.zeros_like(images))
+    there = (protocol.there(whole, generator) if protocol.there else whole)[np.flatnonzero(present).tolist()]
+    return there, protocol.away(whole, generator) if protocol.away else whole[:0]
+
+
+def placed(present: np.ndarray, there: Tensor, away: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """What was made of ``fed`` images, one [1,...] for each place in the stack."""
+    gone = {i: away[i % len(away)][None] for i in range(len(present))} if len(away) else {}
+    return {i: there[n : n + 1] for n, i in enumerate(np.flatnonzero(present).tolist())}, gone
+
+
+def network_logits(
+    network: Network,
+    images: Tensor,
+    present: np.ndarray,
+    names: list[str],
+    protocol: Protocol,
+    generator: torch.Generator,
+) -> list[SubsetLogits]:
+    """As ``subset_logits``, of a network that is run once for every subset."""
+    there, away = placed(present, *fed(images, present, protocol, generator))
+    return [
+        SubsetLogits(name, network.logits(torch.cat(used))[None] if used else None)
+        for name, used in by_subset(names, there, away)
+    ]
+
+
+def by_subset(
+    names: list[str], there: dict[int, Tensor], away: dict[int, Tensor]
+) -> Iterator[tuple[str, list[Tensor]]]:
+    """Each subset's name, and what it is made of."""
+    modalities = [Modality(name) for name in names]
+    for subset in all_subsets(modalities):
+        used = [there[i] if m in subset and i in there else away.get(i) for i, m in enumerate(modalities)]
+        yield subset_name(subset), [part for part in used if part is not None]
 
 
 def mean_of(streams: Sequence[Tensor], space: Tensor) -> Tensor:
@@ -101,7 +136,6 @@ def labels_from(logits: Tensor | None, grid: tuple[int, int]) -> np.ndarray:
     return full[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
-@torch.inference_mode()
 def evaluate(
     model: AnySeg, pack: Pack, normaliser: Normaliser, prior: np.ndarray, protocol: str = "skip", bar: bool = True
 ) -> dict:
@@ -121,20 +155,42 @@ def evaluate(
     Raises:
         PackError: the training set's grid or the model's classes are not those of the pack.
     """
-    classes = model.config.classes
+    device = next(model.parameters()).device
+    ask = partial(subset_logits, model.eval())
+    return scored(ask, model.config.classes, pack, normaliser, prior, protocol, device, bar)
+
+
+def evaluate_network(
+    network: Network, classes: int, pack: Pack, normaliser: Normaliser, prior: np.ndarray, protocol: str = "skip"
+) -> dict:
+    """Score a network as the node runs it: any backend and precision. Else as ``evaluate``."""
+    ask = partial(network_logits, network)
+    return scored(ask, classes, pack, normaliser, prior, protocol, network.device)
+
+
+@torch.inference_mode()
+def scored(
+    ask: Callable[..., list[SubsetLogits]],
+    classes: int,
+    pack: Pack,
+    normaliser: Normaliser,
+    prior: np.ndarray,
+    protocol: str,
+    device: torch.device,
+    bar: bool = True,
+) -> dict:
+    """What ``ask(images, present, names, protocol, generator)`` reaches on a pack; else as ``evaluate``."""
     if prior.shape != pack.grid or classes != len(pack.index["classes"]):
         raise PackError(
             f"grid {prior.shape} and {classes} classes do not fit {pack.root} with grid {pack.grid} "
             f"and {len(pack.index['classes'])} classes"
         )
-    model.eval()
-    device = next(model.parameters()).device
     counts: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros((classes, classes + 1), np.int64))
     for i in tqdm(range(len(pack)), unit="sample", disable=not bar, desc="evaluate"):
         images, labels = pack.raw(i)
         stack = torch.from_numpy(normaliser(images)).to(device)
         generator = torch.Generator().manual_seed(SEED + i)
-        found = subset_logits(model, stack, pack.present[i], pack.modalities, PROTOCOLS[protocol], generator)
+        found = ask(stack, pack.present[i], pack.modalities, PROTOCOLS[protocol], generator)
         answers = {a.subset: labels_from(a.logits, pack.grid) for a in found}
         answers[PRIOR] = prior
         sample = pack.samples[i]

@@ -40,10 +40,19 @@ def load_fitting(path: Path, pack: Pack) -> tuple[AnySeg, CheckpointMeta]:
         PackError: it was not; the message says what differs.
     """
     model, meta = load_checkpoint(path)
+    check_encoding(path, meta, pack)
+    return model, meta
+
+
+def check_encoding(path: Path, meta: CheckpointMeta, pack: Pack) -> None:
+    """Compare what a network was trained on with what a pack holds.
+
+    Raises:
+        PackError: these are two encodings; the message says what differs.
+    """
     if meta.encoding != pack.index["encoding"]:
         raise PackError(
             f"{path} was trained on another encoding than {pack.root} was made with: "
             f"{differences(meta.encoding_parameters, pack.index['encoding_parameters'])}; "
             "train and score with packs of one encoding"
         )
-    return model, meta

@@ -8,11 +8,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from anyseg_ros.engine.backends import open_networks as open_as_run
+from anyseg_ros.engine.precision import CHOICES
+from anyseg_ros.model.checkpoint import CheckpointMeta
 from anyseg_training.data import Normaliser, Pack, PackError
-from anyseg_training.evaluate import evaluate
+from anyseg_training.evaluate import evaluate, evaluate_network
 from anyseg_training.figures import draw_figures
-from anyseg_training.fitting import load_fitting
+from anyseg_training.fitting import check_encoding, load_fitting
 from anyseg_training.networks import open_networks
 from anyseg_training.panels import draw_panels
 from anyseg_training.pixel_baseline import pixel_baseline
@@ -25,7 +29,12 @@ from anyseg_training.tsne import draw_tsne
 def add(commands: argparse._SubParsersAction) -> None:
     """Declare them."""
     score = commands.add_parser("evaluate", help="score every subset of modalities")
-    score.add_argument("--checkpoint", type=Path, required=True)
+    score.add_argument(
+        "--checkpoint", type=Path, required=True, help="safetensors, or an ONNX file that the node takes"
+    )
+    score.add_argument(
+        "--precision", choices=CHOICES, help="score what the node runs in it on a CPU (default: the network as trained)"
+    )
     score.add_argument("--pack", type=Path, required=True, help="packed split to score")
     score.add_argument("--train-pack", type=Path, required=True, help="packed training set, for the prior to beat")
     score.add_argument("--out", type=Path, required=True, help="writes OUT.json and OUT.md")
@@ -56,15 +65,35 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run_evaluate(args: argparse.Namespace) -> None:
     """``anyseg-train evaluate``."""
     pack = Pack(args.pack)
-    model, meta = load_fitting(args.checkpoint, pack)
-    normaliser = Normaliser(pack.modalities, meta.normalisation)
-    result = evaluate(model, pack, normaliser, np.asarray(Pack(args.train_pack).prior), args.protocol)
+    prior = np.asarray(Pack(args.train_pack).prior)
+    if args.precision or args.checkpoint.suffix == ".onnx":
+        result, meta = evaluate_as_run(args.checkpoint, args.precision or "fp32", pack, prior, args.protocol)
+    else:
+        model, meta = load_fitting(args.checkpoint, pack)
+        result = evaluate(model, pack, Normaliser(pack.modalities, meta.normalisation), prior, args.protocol)
     result["selection"] = how_chosen(meta, pack)
     text = f"{result['selection']}\n\n{markdown(result)}"
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix(".json").write_text(json.dumps(result))
     args.out.with_suffix(".md").write_text(text)
     print(text)
+
+
+def evaluate_as_run(
+    path: Path, precision: str, pack: Pack, prior: np.ndarray, protocol: str
+) -> tuple[dict, CheckpointMeta]:
+    """Scores of what the node runs: an ONNX file, or a checkpoint in another precision.
+
+    Raises:
+        PackError: the file does not fit the pack.
+        ValueError: file, precision and processor do not go together.
+    """
+    backend = "onnxruntime" if path.suffix == ".onnx" else "torch"
+    networks, meta = open_as_run(path, backend, precision)
+    check_encoding(path, meta, pack)
+    normaliser = Normaliser(pack.modalities, meta.normalisation)
+    network = networks.make(torch.device("cpu"))
+    return evaluate_network(network, len(meta.classes), pack, normaliser, prior, protocol), meta
 
 
 def run_pixel_baseline(args: argparse.Namespace) -> None:
