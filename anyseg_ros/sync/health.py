@@ -85,7 +85,7 @@ class HealthJudge:
         """The health of the sensor at ``now``; ``quickest_ns`` is the smallest lag of all sensors."""
         age = None if track.seen_ns is None else max(0, now_ns - track.seen_ns)
         silent = None if track.beat_ns is None else max(0, now_ns - track.beat_ns)
-        state, reason = self._state_of(track, silent)
+        state, reason = self._state_of(track, silent, now_ns)
         if state is not self._state:
             self._since_ns = self._start_of(state, track, now_ns)
             self._state = state
@@ -107,7 +107,7 @@ class HealthJudge:
             counts=track.count_all(),
         )
 
-    def _state_of(self, track: SensorTrack, silent_ns: int | None) -> tuple[SensorState, str]:
+    def _state_of(self, track: SensorTrack, silent_ns: int | None, now_ns: int) -> tuple[SensorState, str]:
         if not track.enabled:
             return SensorState.DISABLED, "disabled"
         if silent_ns is None:
@@ -120,7 +120,7 @@ class HealthJudge:
             return SensorState.STALE, f"silent for {silent_ns / 1e9:.2f} s, expected every {self._period_s():.3f} s"
         if track.ready < READY_COUNT and self._state in (SensorState.STALE, SensorState.LOST):
             return self._state, "first measurement after silence"
-        complaint = self._complaint(track)
+        complaint = "its payloads cannot be used" if track.usability.refused(now_ns) else self._complaint(track)
         return (SensorState.DEGRADED, complaint) if complaint else (SensorState.OK, "")
 
     def _complaint(self, track: SensorTrack) -> str:

@@ -44,11 +44,26 @@ class Due:
     arrival_ns: int
 
 
-def best_reference(tracks: Sequence[SensorTrack]) -> SensorTrack | None:
-    """The first live sensor in the order of preference, one that delivers steadily before one that has just come."""
-    live = [track for track in tracks if track.live]
-    steady = [track for track in live if track.streak >= RETURN_STREAK]
-    return next(iter(steady or live), None)
+def standing(track: SensorTrack, now_ns: int) -> tuple[bool, int]:
+    """What sensors are preferred by, the smallest first: one that leads to nothing comes after all others."""
+    return track.usability.refused(now_ns), track.rank
+
+
+def best_reference(tracks: Sequence[SensorTrack], now_ns: int) -> SensorTrack | None:
+    """The live sensor to be preferred, of those that stand alike one that delivers steadily before a new one."""
+
+    def preferred(track: SensorTrack) -> tuple[bool, bool, int]:
+        refused, rank = standing(track, now_ns)
+        return refused, track.streak < RETURN_STREAK, rank
+
+    return min((track for track in tracks if track.live), key=preferred, default=None)
+
+
+def takes_over(track: SensorTrack, reference: SensorTrack, now_ns: int) -> bool:
+    """Whether a sensor that has just delivered takes the place of a live reference."""
+    if standing(track, now_ns) >= standing(reference, now_ns):
+        return False
+    return track.streak >= RETURN_STREAK or reference.usability.refused(now_ns)
 
 
 def due_stamps(track: SensorTrack, floor: Floor, most: int) -> tuple[list[Due], int]:

@@ -14,30 +14,21 @@ everything that has arrived is taken in before anything is given up.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 from anyseg_ros.sync.buffers import Fate, Item
 from anyseg_ros.sync.health import HealthJudge, SensorHealth
 from anyseg_ros.sync.jumps import Verdict
 from anyseg_ros.sync.output_health import OutputHealth, OutputJudge
-from anyseg_ros.sync.reference import NO_FLOOR, Floor, best_reference
+from anyseg_ros.sync.reference import NO_FLOOR, Floor, best_reference, standing, takes_over
+from anyseg_ros.sync.resets import Reset, ResetLog
 from anyseg_ros.sync.set_queue import SetQueue
-from anyseg_ros.sync.timing import READY_COUNT, RETURN_STREAK, SyncConfig
+from anyseg_ros.sync.timing import READY_COUNT, SyncConfig
 from anyseg_ros.sync.track import SensorTrack
+from anyseg_ros.sync.usability import Usability
 from anyseg_ros.types import FrameSet, Measurement
 
-KEPT_RESETS = 64
-
-
-@dataclass(frozen=True)
-class Reset:
-    """A reset: of everything, or of the one sensor that is named."""
-
-    now_ns: int
-    reason: str
-    sensor: str | None = None
+__all__ = ["Reset", "Synchronizer"]
 
 
 class Synchronizer:
@@ -55,7 +46,7 @@ class Synchronizer:
         self._reference: SensorTrack | None = None
         self._since = NO_FLOOR
         self._answered = False
-        self._resets: deque[Reset] = deque(maxlen=KEPT_RESETS)
+        self._resets = ResetLog()
         self._now_ns = 0
         self._judges = {name: HealthJudge(track.timing) for name, track in self._tracks.items()}
         self._output_judge = OutputJudge()
@@ -80,9 +71,7 @@ class Synchronizer:
 
     def take_resets(self) -> list[Reset]:
         """The resets since the last call, for the log and for whoever keeps state beside (an event decoder)."""
-        taken = list(self._resets)
-        self._resets.clear()
-        return taken
+        return self._resets.take()
 
     def add(self, measurement: Measurement, now_ns: int) -> list[FrameSet]:
         """Take in a measurement; returns the sets that are complete with it, in stamp order.
@@ -119,8 +108,35 @@ class Synchronizer:
             for track in self._order:
                 track.age(now_ns)
             if self._reference is not None and not self._reference.live:
-                self._switch(best_reference(self._order), now_ns)
+                self._switch(best_reference(self._order, now_ns), now_ns)
             self._queue.expire(now_ns)
+        return self._give(now_ns)
+
+    def answered(self, given: FrameSet, used: Collection[str], now_ns: int) -> list[FrameSet]:
+        """Learn what a set has led to; returns the sets that are complete by that, in stamp order.
+
+        A reference that leads to nothing loses its rank; see ``usability``. The next sensor takes over at once, as
+        from one that is stale. To be called once for each set that was looked at, in order; not for one that was
+        dropped unseen, or whose answer failed for another reason. As every other call it belongs into the thread that
+        calls ``add``: a worker hands its answers over to that. Late ones, even of before a reset, do no harm.
+
+        Args:
+            given: a set that was given out.
+            used: names of the sensors whose payloads were good; none where nothing came of the set.
+            now_ns: the clock, as of ``add``.
+
+        Raises:
+            ValueError: a sensor is not in the configuration.
+        """
+        leader, held = self._track(given.reference), [self._track(name) for name in given.present]
+        now_ns = self._move_clock(now_ns)
+        for track in held:
+            track.usability.held(track.timing.name in used)
+        leader.usability.led(bool(used), now_ns)
+        if leader is self._reference and leader.usability.refused(now_ns):
+            best = best_reference(self._order, now_ns)
+            if best is not None and best is not leader:
+                self._switch(best, now_ns)
         return self._give(now_ns)
 
     def next_deadline_ns(self) -> int | None:
@@ -156,6 +172,7 @@ class Synchronizer:
         track = self._track(name)
         if track.enabled != enabled:
             track.enabled = enabled
+            track.usability = Usability()
             track.forget(self._now_ns, Fate.DISABLED)
             self._queue.drop_partner(name)
 
@@ -190,13 +207,14 @@ class Synchronizer:
         track.accept(item)
         self._queue.arrived(track)
         reference = self._reference
-        if reference is None or (not self._answered and track.rank < reference.rank):
+        better = reference is not None and standing(track, now_ns) < standing(reference, now_ns)
+        if reference is None or (better and not self._answered):
             self._switch(
                 track, now_ns, since=Floor(item.start_ns if track.timing.is_event else item.corrected_ns - 1, 0)
             )
         elif track is reference:
             self._open_due(track, now_ns)
-        elif track.rank < reference.rank and track.streak >= RETURN_STREAK:
+        elif takes_over(track, reference, now_ns):
             self._switch(track, now_ns)
         if track is self._reference and not track.timing.is_event:
             track.late_in_a_row = 0 if item.due else track.late_in_a_row + 1
@@ -229,7 +247,7 @@ class Synchronizer:
         """
         assert track.newest_ns is not None  # a live sensor has delivered
         behind_ns = self._queue.floor.corrected_ns - track.newest_ns
-        least_ns = 0 if self._jumped_lately(track, now_ns) else self.config.jump_ns
+        least_ns = 0 if track.jumped_lately(now_ns) else self.config.jump_ns
         if track.ready >= READY_COUNT and behind_ns > max(least_ns, track.timing.step_back_ns):
             self._queue.flush(now_ns)
             reason = f"'{track.timing.name}' is now the reference, {behind_ns / 1e9:.3f} s behind the last output"
@@ -246,18 +264,14 @@ class Synchronizer:
         if self._reference is None or self._reference is track:
             self._queue.flush(now_ns)
             others = [t for t in self._order if t is not track]
-            self._start_over(reason, now_ns, [t for t in others if self._jumped_lately(t, now_ns)])
+            self._start_over(reason, now_ns, [t for t in others if t.jumped_lately(now_ns)])
         else:
             track.forget(now_ns)
             track.jumped_ns = now_ns
-            self._resets.append(Reset(now_ns, reason, track.timing.name))
+            self._resets.note(now_ns, reason, track.timing.name)
         for each in sorted(agreed, key=lambda i: i.corrected_ns):
             track.readmit(each)
             self._accept(track, each, now_ns)
-
-    def _jumped_lately(self, track: SensorTrack, now_ns: int) -> bool:
-        """Whether the stamps of a sensor have jumped alone, at most ``jump_ns`` ago."""
-        return track.jumped_ns is not None and now_ns - track.jumped_ns <= self.config.jump_ns
 
     def _start_over(self, reason: str, now_ns: int, keep: Sequence[SensorTrack] = ()) -> None:
         """Forget everything but the sensors to keep, which already live in the new time."""
@@ -267,7 +281,7 @@ class Synchronizer:
         self._reference = None
         self._answered = False
         self._output_judge.start_over(now_ns)
-        self._resets.append(Reset(now_ns, reason))
+        self._resets.note(now_ns, reason)
 
     def _move_clock(self, now_ns: int) -> int:
         """Follow the clock: start it, hold it over a small step back, start over after a jump back."""

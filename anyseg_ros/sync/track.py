@@ -9,6 +9,7 @@ from anyseg_ros.sync.arrivals import Arrivals
 from anyseg_ros.sync.buffers import Buffer, Fate, Item
 from anyseg_ros.sync.jumps import StampGuard, Verdict
 from anyseg_ros.sync.timing import IN_PERIOD, READY_COUNT, SensorTiming, SyncConfig
+from anyseg_ros.sync.usability import Usability
 from anyseg_ros.sync.windows import Window, cut_out, look_up
 from anyseg_ros.types import Absence, Measurement
 
@@ -33,6 +34,7 @@ class SensorTrack:
         skew_ns: of its last use as a partner.
         outcomes: of the last sets: whether it was missing for being late.
         verdicts: of the last measurements: whether it was rejected.
+        usability: what became of its payloads.
     """
 
     def __init__(self, timing: SensorTiming, rank: int, config: SyncConfig) -> None:
@@ -40,12 +42,14 @@ class SensorTrack:
         self.rank = rank
         self.enabled = timing.enabled
         self.buffer = Buffer(config.max_chunks if timing.is_event else config.max_frames, config.max_bytes)
+        self._jump_ns = config.jump_ns
         self.guard = StampGuard(config.jump_ns, min(config.jump_ns, timing.step_back_ns))
         self.arrivals = Arrivals(timing.period_ns)
         self.received = 0
         self.counts = dict.fromkeys(Fate, 0)
         self.outcomes: deque[bool] = deque(maxlen=KEPT_OUTCOMES)
         self.verdicts: deque[bool] = deque(maxlen=KEPT_OUTCOMES)
+        self.usability = Usability()
         self.ready = self.streak = 0
         self.late_in_a_row = 0
         self.stale = False
@@ -78,6 +82,10 @@ class SensorTrack:
         """The ``now`` at which it is stale if nothing more comes; to be asked once something has come."""
         assert self.beat_ns is not None
         return self.beat_ns + self.timing.stale_ns
+
+    def jumped_lately(self, now_ns: int) -> bool:
+        """Whether its stamps have jumped alone, at most ``jump_ns`` ago."""
+        return self.jumped_ns is not None and now_ns - self.jumped_ns <= self._jump_ns
 
     def admit(self, measurement: Measurement, now_ns: int) -> Item | None:
         """A measurement as the buffer keeps it, or None where it is refused; the refusal is counted.
@@ -170,6 +178,7 @@ class SensorTrack:
             self.settle(item, fate)
         self.guard.forget()
         self.arrivals.forget()
+        self.usability.follow_clock(now_ns)
         self._stamps.clear()
         self.ready = self.streak = 0
         self.newest_ns = self.crossed_ns = self.jumped_ns = None
