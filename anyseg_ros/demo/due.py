@@ -52,12 +52,14 @@ class Due:
         reference: the sensor that it answers.
         subset: the modalities that have something to say about that moment, such as ``EL``.
         arrival_ns: when the message that it answers was recorded.
+        owed_ns: when an answer was owed, on the same clock: at that arrival, or when its sensor came to lead after it.
     """
 
     stamp_ns: int
     reference: str
     subset: str
     arrival_ns: int
+    owed_ns: int
 
 
 def after_cuts(deliveries: Iterable[Delivery], cuts: Sequence[Cut], start_ns: int) -> list[Delivery]:
@@ -137,8 +139,8 @@ def frames_due(deliveries: Sequence[Delivery], rules: Sequence[SensorRule]) -> l
         ledger.take(delivery)
     partners = _Partners(deliveries, rules)
     return [
-        Due(item.stamp_ns, name, partners.subset(item.corrected_ns, item.arrival_ns, name), item.arrival_ns)
-        for item, name in ledger.owed
+        Due(item.stamp_ns, name, partners.subset(item.corrected_ns, item.arrival_ns, name), item.arrival_ns, owed_ns)
+        for item, name, owed_ns in ledger.owed
     ]
 
 
@@ -148,18 +150,18 @@ class _Ledger:
     def __init__(self, rules: Sequence[SensorRule]) -> None:
         self.tracks = {rule.name: _Track(rule) for rule in rules}
         self.rank = {rule.name: position for position, rule in enumerate(rules)}
-        self.owed: list[tuple[_Spoken, str]] = []
+        self.owed: list[tuple[_Spoken, str, int]] = []
         self.reference: str | None = None
         self.answered = False  # anything, since there was last no living sensor
 
-    def owe(self) -> None:
+    def owe(self, now_ns: int) -> None:
         """Write down what the reference has said since the last output."""
         if self.reference is None:
             return
         for item in self.tracks[self.reference].spoken:
             last = self.owed[-1][0] if self.owed else None
             if last is None or (item.stamp_ns > last.stamp_ns and item.corrected_ns > last.corrected_ns):
-                self.owed.append((item, self.reference))
+                self.owed.append((item, self.reference, max(item.arrival_ns, now_ns)))
                 self.answered = True
 
     def hand_over(self, now_ns: int) -> None:
@@ -170,7 +172,7 @@ class _Ledger:
             alive = [name for name in self.tracks if not self.tracks[name].silent(moment)]
             steady = [name for name in alive if self.tracks[name].streak >= RETURN_AFTER]
             self.reference = min(steady or alive, key=self.rank.__getitem__, default=None)
-            self.owe()
+            self.owe(moment)
 
     def take(self, delivery: Delivery) -> None:
         """Take in one message, and owe an answer if its sensor leads."""
@@ -186,7 +188,7 @@ class _Ledger:
         elif better and track.streak >= RETURN_AFTER:
             self.reference = name
         if name == self.reference:
-            self.owe()
+            self.owe(delivery.arrival_ns)
 
 
 class _Partners:

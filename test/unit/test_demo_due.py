@@ -65,6 +65,16 @@ def test_a_dead_reference_is_replaced_and_what_its_successor_said_meanwhile_is_d
     assert [item.subset for item in lidar][2:] == ["EL"] * 9
 
 
+def test_what_a_sensor_said_before_it_led_is_owed_when_it_comes_to_lead():
+    items = due(2.0, Cut("camera", 955 * MS, 2000 * MS))
+    first, second = [item for item in items if item.reference == "lidar"][:2]
+    assert first.arrival_ns < first.owed_ns and second.owed_ns == max(second.arrival_ns, first.owed_ns)
+    assert all(item.owed_ns == item.arrival_ns for item in items if item.reference == "camera")
+    last = [item.arrival_ns for item in items if item.reference == "camera"][-1]
+    stale_ns = next(rule.stale_ns for rule in RULES if rule.name == "camera")
+    assert first.owed_ns == last + stale_ns
+
+
 def test_events_alone_are_answered_at_multiples_of_their_period():
     items = due(2.0, Cut("camera", 0, 2000 * MS), Cut("lidar", 0, 2000 * MS))
     assert milliseconds(items) == list(range(100, 2000, 100))

@@ -18,7 +18,7 @@ CLASSES = LabelSet(("road", "car", "sky"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
 
 def owed(count: int, subset: str = "CEL", first: int = 0) -> list[Due]:
     times = [START + (first + k) * 100 * MS for k in range(count)]
-    return [Due(t, "camera", subset, t + 15 * MS) for t in times]
+    return [Due(t, "camera", subset, t + 15 * MS, t + 15 * MS) for t in times]
 
 
 def answer(item: Due, latency_ms: int | None = 50, labels: np.ndarray = TRUTH) -> Output:
@@ -100,7 +100,7 @@ RULES = [
 
 
 def test_the_gap_after_a_reference_cut_is_measured_between_receipts():
-    due = owed(10) + [Due(START + (1050 + 200 * k) * MS, "lidar", "L", START + (1100 + 200 * k) * MS) for k in range(5)]
+    due = owed(10) + [Due(START + (1050 + 200 * k) * MS, "lidar", "L", *[START + (1100 + 200 * k) * MS] * 2) for k in range(5)]
     received = [item.arrival_ns for item in due]
     cut = Cut("camera", 960 * MS, 3000 * MS)
     (gap,) = reference_gaps(due, received, [cut], RULES, START)
@@ -110,7 +110,7 @@ def test_the_gap_after_a_reference_cut_is_measured_between_receipts():
 
 
 def test_a_silence_after_a_reference_cut_shows():
-    due = owed(10) + [Due(START + 1850 * MS, "lidar", "L", START + 1900 * MS)]
+    due = owed(10) + [Due(START + 1850 * MS, "lidar", "L", START + 1900 * MS, START + 1900 * MS)]
     received = [item.arrival_ns for item in due]
     (gap,) = reference_gaps(due, received, [Cut("camera", 960 * MS, 3000 * MS)], RULES, START)
     assert gap["gap_s"] == pytest.approx(0.985) and gap["gap_s"] > gap["limit_s"]

@@ -40,7 +40,7 @@ def report(tmp_path_factory):
     reports, judged = [], []
     for walk in walks(0.2):
         times = range(0, walk.duration_ns, 100 * MS)
-        due = [Due(START + t, "camera", walk.subset_at(t), START + t) for t in times]
+        due = [Due(START + t, "camera", walk.subset_at(t), START + t, START + t) for t in times]
         outputs = (Output(item.stamp_ns, item.arrival_ns, 80 * MS, labels) for item in due[:-1])
         verdict = judge_drive(due, outputs, lambda item: labels, len(CITYSCAPES))
         cuts = walk.cuts(SENSORS)
