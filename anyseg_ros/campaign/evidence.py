@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -145,6 +145,18 @@ class Evidence:
             else:
                 found[sensor.name] = [(a.at_s, a.stamp_ns) for a in self.arrivals[sensor.name]]
         return found
+
+
+def thin_blobs(folder: Path, spans_ns: Sequence[tuple[int, int]]) -> None:
+    """Removes the recorded messages that were not received within any of the spans, steady time."""
+    kept = {
+        row["blob"]
+        for row in rows(folder / "inputs.jsonl")
+        if any(begin <= row["received_ns"] < end for begin, end in spans_ns)
+    }
+    for blob in (folder / "blobs").glob("*"):
+        if blob.name not in kept:
+            blob.unlink()
 
 
 def _nearest(candidates: list[dict[str, Any]], frame: Mapping[str, Any]) -> Mapping[str, str]:

@@ -46,8 +46,13 @@ class Placed:
 
     @property
     def end_s(self) -> float:
-        """When the cause goes away."""
+        """When the fault ends."""
         return self.begin_s + self.row.fault_s
+
+    @property
+    def cause_ends_s(self) -> float:
+        """When the cause goes away: with the fault, or before its end."""
+        return self.end_s if self.row.cause_ends_s is None else self.begin_s + self.row.cause_ends_s
 
     @property
     def until_s(self) -> float:
@@ -76,6 +81,11 @@ class Played:
     began_ns: int = 0
     deaths: list[str] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
+
+    def steady_ns(self, placed: Placed) -> tuple[int, int]:
+        """From the lead of a row to its end, in steady time: what its verdict rests on."""
+        begin_s, end_s = placed.begin_s - LEAD_S, placed.until_s + 1.0
+        return self.began_ns + round(begin_s / self.rate * 1e9), self.began_ns + round(end_s / self.rate * 1e9)
 
     @property
     def twin(self) -> Path:

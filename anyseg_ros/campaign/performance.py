@@ -8,6 +8,8 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,6 +22,7 @@ from anyseg_ros.demo.play import CLOCK_HZ, QUEUE_MS, START_S, Tail
 from anyseg_ros.demo.stage import Child, Stage, StageError
 from anyseg_ros.demo.terminal import Step
 from anyseg_ros.faults.schedule import Fault, Route, Schedule, fault, to_data
+from anyseg_ros.sensors.rig import save_rig
 
 BEGIN_NS = 1_700_000_000 * 1_000_000_000
 RAW = "/undisturbed"  # what the player publishes, before the relay
@@ -100,7 +103,7 @@ class Performance:
             remap = [f"~/input/{key}:={topic}" for key, topic in self.played.topics.items()]
             remap += [] if name == "segmentor" else [f"__node:={name}"]
             parameters = {
-                "rig": str(self.setup.rig_path),
+                "rig": str(self._rig_path()),
                 "checkpoint": str(self.setup.checkpoint),
                 "device": "cpu",
                 "threads": 1,
@@ -121,6 +124,15 @@ class Performance:
             arguments = ros_arguments([*remap, "__node:=twin_recorder"], {"out": str(self.played.twin)})
             self._start("twin recorder", "anyseg_ros.nodes.recorder_node", arguments, "recording to")
 
+    def _rig_path(self) -> Path:
+        """The rig of the segmentor: where the act requires sensors, one that says so."""
+        if not self.act.required:
+            return self.setup.rig_path
+        rig, file = self.setup.rig, self.played.folder.parent / "rig.yaml"
+        sensors = [replace(s, required=True) if s.name in self.act.required else s for s in rig.sensors]
+        save_rig(replace(rig, sensors=tuple(sensors)), file)
+        return file
+
     def _relays(self) -> dict[str, list[str]]:
         camera = [name for name in self.routes if name.startswith("camera")]
         rest = [name for name in self.routes if name not in camera]
@@ -130,7 +142,13 @@ class Performance:
         names = self._relays()[relay]
         routes = tuple(Route(n, f"{RAW}{self.routes[n][0]}", *self.routes[n], reliable) for n in names)
         faults: list[Fault] = [
-            fault(i.route, i.kind, 0.0 if p.row.from_start else p.begin_s, p.end_s, **i.arguments)
+            fault(
+                i.route,
+                i.kind,
+                0.0 if p.row.from_start else p.begin_s,
+                None if p.row.to_the_end else p.end_s,
+                **i.arguments,
+            )
             for p in self.played.placed
             for i in p.row.injects
             if i.route in names

@@ -9,6 +9,16 @@ from typing import Any
 
 GAP_PERIODS = 3.0
 RECOVERY_S = 2.0
+MAX_WAIT_MS = 150.0  # the segmentor's default, which no act changes
+ALLOWANCE_MS = 150.0  # queue, inference, middleware and a shared processor, beside the wait for partners
+LATENCY_MS = MAX_WAIT_MS + ALLOWANCE_MS
+WAIT_MS = 50.0  # half a period: what a set may wait for others than the sensor that it lacks
+TOLD_WITHIN_S = 3.0
+SHARE = 0.9
+GONE = ("stale", "lost")
+BAD = ("degraded", "not used", "rejected")
+OTHERS = "the other sensors answer, the reference changes if it was this one"
+CAMERA, LIDAR, ALL = ("camera",), ("lidar",), ("camera", "lidar", "event")
 
 
 @dataclass(frozen=True)
@@ -50,12 +60,23 @@ class Row:
         from_start: the relay's faults are there from the start of the act, not from the begin of the row.
         fault_s, clean_s: length of the fault, and of what follows to judge the recovery.
         gap_periods: longest silence of the output in periods of the slower sensor; None where none is promised.
-        says: by status, states (words in the level, the message or the ``state``) of which one has to be reported.
+        says: by status, words of which one has to be reported within ``TOLD_WITHIN_S``: they are looked for in level,
+            message and ``state``. Where ``warn: `` or ``error: `` stands before them, the level has to be that one;
+            ``counted: x`` stands for a value x that rises.
+        costs: sensors that contribute nothing: from ``TOLD_WITHIN_S`` until the cause goes away, every report of the
+            output has to be at WARN or worse and to name them.
         quiet: diagnostics have nothing to complain of.
         unusable: sensors whose messages owe no answer while the fault lasts: their stamps mean nothing.
+        without: sensors of whose messages nothing can be used while the fault lasts, so that no set is expected to
+            hold them; another one may lead in their place.
+        late: a sensor whose messages come too late: sets that lack it must not wait for it.
+        cause_ends_s: when the cause goes away, from the begin of the fault; None: with the fault.
+        to_the_end: the relay's faults last to the end of the act.
         jumps: how many times the stamps of the output may go back.
-        recovers: the full rig has to be back within two seconds.
+        recovers: the full rig has to be back within two seconds of the cause going away.
         answered: least share of the due frames that has to be answered.
+        partners: least share of them, during the fault and after, that has at least the expected subset.
+        latency_ms: what at most one of a hundred answers may exceed; None where nothing is promised.
         ends_well: the last that diagnostics say of the output has to be OK.
     """
 
@@ -69,11 +90,18 @@ class Row:
     clean_s: float = 3.5
     gap_periods: float | None = GAP_PERIODS
     says: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    costs: tuple[str, ...] = ()
     quiet: bool = False
     unusable: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    late: str = ""
+    cause_ends_s: float | None = None
+    to_the_end: bool = False
     jumps: int = 0
     recovers: bool = True
-    answered: float = 0.9
+    answered: float = SHARE
+    partners: float = SHARE
+    latency_ms: float | None = LATENCY_MS
     ends_well: bool = False
 
 
@@ -88,6 +116,8 @@ class Act:
         segmentor: module that is run. parameters: further ones for it.
         twin: a second segmentor runs on the same graph.
         own_relay: the camera has a relay process of its own.
+        packets: its events have to be EventPackets: where event_camera_msgs is missing its rows are skipped.
+        required: sensors that the rig says are required.
     """
 
     name: str
@@ -97,6 +127,8 @@ class Act:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     twin: bool = False
     own_relay: bool = False
+    packets: bool = False
+    required: tuple[str, ...] = ()
 
     def only(self, parts: Sequence[str]) -> Act:
         """The act with the rows whose name contains one of ``parts``; all of them if there is none."""

@@ -113,14 +113,16 @@ def truncate(msg: Any, arguments: Mapping[str, Any], memory: Memory) -> None:
 
 
 def out_of_bounds(msg: Any, arguments: Mapping[str, Any], memory: Memory) -> None:
-    """Moves every event below the last row of the sensor."""
+    """Moves a share of the events below the last row of the sensor; of a packet, whole rows of events."""
+    share = float(arguments["share"])
     if hasattr(msg, "point_step"):
         points, table = _points(msg)
-        points["y"] = np.iinfo(points["y"].dtype).max
+        points["y"][memory.random.random(points.shape) < share] = np.iinfo(points["y"].dtype).max
         _fill(msg, "data", table)
         return
     words = _bytes_of(msg.events).view("<u2").copy()
-    words[(words & _EVT3_KIND) == _EVT3_Y] |= _EVT3_ROW
+    rows = (words & _EVT3_KIND) == _EVT3_Y
+    words[rows & (memory.random.random(words.shape) < share)] |= _EVT3_ROW
     _fill(msg, "events", words)
 
 

@@ -49,7 +49,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "truncate": {"share": 0.5},
         # events
         "silent": {},
-        "out_of_bounds": {},
+        "out_of_bounds": {"share": 1.0},
         # CameraInfo
         "recalibrate": {"scale": 1.25},
     }

@@ -182,12 +182,18 @@ def test_a_row_counts_answers_gaps_and_what_was_said(recorded):
     assert (verdict.due, verdict.answered) == (20, 17) and len(verdict.unanswered_s) == 3
     assert verdict.gap_s == pytest.approx(0.4) and verdict.gap_limit_s == pytest.approx(0.3)
     assert verdict.said == ["+0.2 s camera: WARN frozen: the same image"] and not verdict.wrong
-    assert len(verdict.broken) == 3, verdict.broken
-    for part in ("a gap of 0.400 s", "17 of 20 due frames answered", "diagnostics of 'lidar' never said stale"):
+    assert len(verdict.broken) == 5, verdict.broken
+    for part in (
+        "a gap of 0.400 s",
+        "17 of 20 due frames answered",
+        "3 due frames were not answered, but 0 counted",
+        "70% of the due frames during the fault had the expected subset",
+        "diagnostics of 'lidar' never said stale",
+    ):
         assert any(part in sentence for sentence in verdict.broken)
     data = summary([verdict], {"rate": 1.0})
     assert (data["rows_broken"], data["frames_due"]) == (1, 20)
-    assert "| BROKEN | act | a row | 17 of 20 | 0.40 | 0.30 | 0 | - |" in shown(data)
+    assert "| BROKEN | act | a row | 17 of 20 | 0 | 70% / 100% | 20, 300, - | 0.40, 0.30 | 0 | - |" in shown(data)
 
 
 def test_the_longest_silence_follows_the_sensor_at_fault_and_the_one_that_takes_over():
