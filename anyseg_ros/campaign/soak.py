@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,13 +16,22 @@ from typing import Any
 from anyseg_ros import __version__
 from anyseg_ros.campaign.cli import add_common, opened
 from anyseg_ros.campaign.evidence import Evidence
-from anyseg_ros.campaign.graph import Played
+from anyseg_ros.campaign.graph import Placed, Played
 from anyseg_ros.campaign.performance import Performance
 from anyseg_ros.campaign.rows import Act, Inject, Row
-from anyseg_ros.campaign.soak_figures import MAX_GROWTH_MIB, Frame, Sample, figures
+from anyseg_ros.campaign.soak_figures import (
+    GAP_PERIODS,
+    MAX_GROWTH_MIB,
+    Frame,
+    Sample,
+    continuity,
+    figures,
+    reconciled,
+)
 from anyseg_ros.campaign.soak_plot import plot
 from anyseg_ros.demo.stage import StageError
 from anyseg_ros.demo.terminal import Step
+from anyseg_ros.sensors.rig import Rig
 
 SAMPLE_S = 1.0
 KINDS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -69,7 +78,7 @@ def add_parser(subparsers: Any) -> None:
         help="a drive in a loop with random faults; memory, handles, drops and latency over time",
         description="Plays a short drive in a loop over a real ROS 2 graph while random faults come and go, and "
         "watches the segmentor's process. Writes soak.json and soak.svg; the exit status is 1 if memory or handles "
-        "grow.",
+        "grow, if the output falls silent, if its stamps go back or if a set is lost without being counted.",
     )
     add_common(parser, Path("out/soak"))
     parser.add_argument("--minutes", type=float, default=30.0, help="how long, by the wall clock (default: 30)")
@@ -92,9 +101,10 @@ def run(args: argparse.Namespace) -> int:
             performance = Performance(stage, setup, act, step, record_inputs=False)
             performance.watch = watcher(performance, samples)
             played = performance.play()
-            data = summary(played, samples, args.minutes)
+            data = summary(played, samples, args.minutes, setup.rig)
             setup.out.joinpath("soak.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-            setup.out.joinpath("soak.svg").write_text(plot(samples, frames_of(played), data), encoding="utf-8")
+            frames = frames_of(Evidence(played.folder, played.began_ns, played.rate, {}))
+            setup.out.joinpath("soak.svg").write_text(plot(samples, frames, data), encoding="utf-8")
             shutil.rmtree(played.folder / "labels", ignore_errors=True)
             step.result(_closing(data))
     except StageError as error:
@@ -146,32 +156,46 @@ def watcher(performance: Performance, samples: list[Sample]) -> Callable[[float]
     return look
 
 
-def frames_of(played: Played) -> list[Frame]:
-    """The label images and how long each took."""
-    evidence = Evidence(played.folder, played.began_ns, played.rate, {})
-    told = [frame for frame in evidence.frames if "stage_ms.total" in frame.status]
-    return [Frame(frame.at_s, float(frame.status["stage_ms.total"])) for frame in told]
+def frames_of(evidence: Evidence) -> list[Frame]:
+    """The label images and how long each took; 0 where no status came with one."""
+    return [Frame(f.at_s, float(f.status.get("stage_ms.total", 0.0)), f.stamp_ns) for f in evidence.frames]
 
 
-def summary(played: Played, samples: list[Sample], minutes: float) -> dict[str, Any]:
+def leaps(placed: Sequence[Placed], rig: Rig) -> list[tuple[float, float]]:
+    """When the stamps of a sensor leap that may lead, because all that it gives way to are at fault."""
+    order = [sensor.name for sensor in rig.sensors]
+    found = []
+    for row in placed:
+        at_fault = {inject.route for inject in row.row.injects}
+        leaping = [inject.route for inject in row.row.injects if inject.kind == "shift_stamp"]
+        if any(set(order[: order.index(name)]) <= at_fault for name in leaping):
+            found.append((row.begin_s, row.until_s))
+    return found
+
+
+def summary(played: Played, samples: list[Sample], minutes: float, rig: Rig) -> dict[str, Any]:
     """What soak.json holds."""
     evidence = Evidence(played.folder, played.began_ns, played.rate, {})
+    frames = frames_of(evidence)
     outputs = [report for report in evidence.reports if report.name == "segmentor: output"]
     counts = dict(outputs[-1].values) if outputs else {}
-    found = figures(samples, frames_of(played))
-    broken = list(found.pop("broken")) + [f"died: {text}" for text in played.deaths]
+    received = sum(frame.at_s <= outputs[-1].at_s for frame in frames) if outputs else 0
+    gap_limit_s = GAP_PERIODS * max(sensor.period_ns for sensor in rig.sensors) / 1e9
+    parts = [
+        figures(samples, frames),
+        continuity(frames, leaps(played.placed, rig), gap_limit_s),
+        reconciled(counts, received),
+    ]
+    broken = [sentence for part in parts for sentence in part.pop("broken")]
     return {
         "minutes": minutes,
         "rate": played.rate,
         "faults": len(played.placed),
         "version": __version__,
-        **found,
-        "sets_due": int(counts.get("sets.due", 0)),
-        "worker_dropped": int(counts.get("worker.dropped", 0)),
-        "worker_failed": int(counts.get("worker.failed", 0)),
+        **{name: value for part in parts for name, value in part.items()},
         "limit_growth_mib": MAX_GROWTH_MIB,
         "process_deaths": len(played.deaths),
-        "broken": broken,
+        "broken": [*broken, *(f"died: {text}" for text in played.deaths)],
     }
 
 
@@ -179,5 +203,5 @@ def _closing(data: dict[str, Any]) -> str:
     return (
         f"{data['frames_out']} label images through {data['faults']} faults; memory grew by "
         f"{data['growth_mib']:.1f} MiB after the warm-up, handles by {data['handles_grown']}, "
-        f"{data['worker_dropped']} sets dropped"
+        f"{data['worker_dropped']} sets dropped, longest silence {data['longest_gap_s']:.2f} s"
     )

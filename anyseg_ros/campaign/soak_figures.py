@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a soak tells: growth of memory and handles, drift of the latency."""
+"""What a soak tells: growth of memory and handles, drift of the latency, silences, and the fate of every set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 MAX_GROWTH_MIB = 10.0
 MAX_HANDLES = 4
+GAP_PERIODS = 6.0  # of the slowest sensor: two may be at fault at once, and one of them may lead before the other
+UNDER_WAY = 5  # sets that are open, wait or are worked on while the segmentor counts
+FATES = ("worker.dropped", "worker.failed", "nothing_left", "sets.reset")
 WARM_UP = 0.2  # of the time: buffers fill, allocators settle, every kind of fault has been met
 
 
@@ -26,10 +30,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Frame:
-    """A label image: when it came, and how long it took from its measurement."""
+    """A label image: its stamp, when it came, and how long it took from its measurement."""
 
     at_s: float
     latency_ms: float
+    stamp_ns: int = 0
 
 
 def figures(samples: Sequence[Sample], frames: Sequence[Frame]) -> dict[str, Any]:
@@ -64,6 +69,56 @@ def figures(samples: Sequence[Sample], frames: Sequence[Frame]) -> dict[str, Any
         "handles_grown": handles,
         "threads": {"first": settled[0].threads, "last": settled[-1].threads},
         "latency_ms": {"first_quarter": _spread(frames[:quarter]), "last_quarter": _spread(frames[-quarter:])},
+        "broken": broken,
+    }
+
+
+def continuity(frames: Sequence[Frame], leaps: Sequence[tuple[float, float]], gap_limit_s: float) -> dict[str, Any]:
+    """Stamps that go back, and the longest silence.
+
+    Args:
+        frames: label images, in order of receipt.
+        leaps: spans, in seconds of the drive, in each of which the stamps of a sensor that may lead leap forward and
+            back, so that one stamp may go back.
+        gap_limit_s: the silence has to stay under it.
+    """
+    back = [late.at_s for early, late in pairwise(frames) if late.stamp_ns <= early.stamp_ns]
+    followed = sum(min(1, sum(begin <= at_s < end for at_s in back)) for begin, end in leaps)
+    gap_s = max((late.at_s - early.at_s for early, late in pairwise(frames)), default=float("inf"))
+    broken = []
+    if len(back) > followed:
+        broken.append(f"{len(back) - followed} stamps went back where the stamps of no leading sensor leapt")
+    if gap_s >= gap_limit_s:
+        broken.append(f"a gap of {gap_s:.3f} s, expected less than {gap_limit_s:.3f} s")
+    return {
+        "backward_stamps": len(back),
+        "backward_stamps_in_leaps": followed,
+        "longest_gap_s": round(gap_s, 3),
+        "limit_gap_s": gap_limit_s,
+        "broken": broken,
+    }
+
+
+def reconciled(counts: Mapping[str, Any], received: int) -> dict[str, Any]:
+    """Whether every set that was due came out or was counted.
+
+    Args:
+        counts: values of the last report of the output.
+        received: label images that had been received by then.
+    """
+    due, told = int(counts.get("sets.due", 0)), {name: int(counts.get(name, 0)) for name in FATES}
+    left = due - received - sum(told.values())
+    broken = []
+    if not due:
+        broken.append("the segmentor never counted the sets that are due")
+    elif abs(left) > UNDER_WAY:
+        sentence = f"{due} sets were due, but {received} label images came and {sum(told.values())} sets were counted"
+        broken.append(f"{sentence} otherwise; at most {UNDER_WAY} are under way")
+    return {
+        "sets_due": due,
+        "sets_out": received,
+        **{name.replace(".", "_"): count for name, count in told.items()},
+        "sets_under_way": left,
         "broken": broken,
     }
 

@@ -4,9 +4,12 @@
 import xml.etree.ElementTree as ET
 
 import pytest
+from live_graph import small_rig
 
-from anyseg_ros.campaign.soak import KINDS, random_rows
-from anyseg_ros.campaign.soak_figures import MAX_GROWTH_MIB, Frame, Sample, figures
+from anyseg_ros.campaign.graph import place
+from anyseg_ros.campaign.rows import Inject, Row
+from anyseg_ros.campaign.soak import KINDS, leaps, random_rows
+from anyseg_ros.campaign.soak_figures import MAX_GROWTH_MIB, Frame, Sample, continuity, figures, reconciled
 from anyseg_ros.campaign.soak_plot import plot
 from anyseg_ros.faults.schedule import fault
 
@@ -63,3 +66,46 @@ def test_random_faults_can_be_scheduled_and_come_again_with_their_seed():
         for inject in row.injects:
             fault(inject.route, inject.kind, 0.0, row.fault_s, **inject.arguments)
     assert {inject.route for row in rows for inject in row.injects} == set(KINDS)
+
+
+def stamped(*changed):
+    """Label images at 10 Hz for a minute, some of them under another stamp or not there (None)."""
+    other = dict(changed)
+    moments = [(n / 10, other.get(n, n * 100_000_000)) for n in range(600)]
+    return [Frame(at_s, 50.0, stamp_ns) for at_s, stamp_ns in moments if stamp_ns is not None]
+
+
+def test_a_stamp_that_goes_back_is_found_wherever_no_leading_sensor_leaps():
+    assert not continuity(stamped(), [], 0.6)["broken"]
+    back = stamped((300, 1_000_000_000))
+    found = continuity(back, [(10.0, 20.0)], 0.6)
+    assert found["backward_stamps"] == 1 and "1 stamps went back" in found["broken"][0]
+    found = continuity(back, [(29.0, 31.0)], 0.6)
+    assert (found["backward_stamps"], found["backward_stamps_in_leaps"]) == (1, 1) and not found["broken"]
+    twice = continuity(stamped((300, 1_000_000_000), (305, 1_000_000_000)), [(29.0, 31.0)], 0.6)
+    assert twice["broken"], "there and back is once"
+    assert continuity(stamped((300, 29_900_000_000)), [], 0.6)["broken"], "the same stamp twice is none above the last"
+
+
+def test_a_silence_is_found():
+    found = continuity(stamped(*((n, None) for n in range(100, 106))), [], 0.6)
+    assert found["longest_gap_s"] == 0.7 and found["broken"] == ["a gap of 0.700 s, expected less than 0.600 s"]
+    assert continuity([], [], 0.6)["broken"]
+
+
+def test_every_set_comes_out_or_is_counted():
+    counts = {"sets.due": "18009", "worker.dropped": "0", "worker.failed": "0", "nothing_left": "7"}
+    found = reconciled(counts, 18_002)
+    assert not found["broken"] and found["nothing_left"] == 7 and found["sets_under_way"] == 0
+    assert "18009 sets were due, but 17990 label images came and 7" in reconciled(counts, 17_990)["broken"][0]
+    assert reconciled(counts, 18_020)["broken"], "more came out than were due"
+    assert reconciled({}, 0)["broken"] == ["the segmentor never counted the sets that are due"]
+
+
+def test_a_leap_counts_where_its_sensor_may_lead():
+    def row(*injects):
+        return Row("", "", tuple(Inject(*inject) for inject in injects), fault_s=1.0, clean_s=1.0)
+
+    leap = ("lidar", "shift_stamp", {"by_s": 10.0})
+    placed = place([row(leap), row(leap, ("camera", "cut")), row(("camera", "cut")), row(leap, ("event", "cut"))])
+    assert leaps(placed, small_rig()) == [(placed[1].begin_s, placed[1].until_s)]
