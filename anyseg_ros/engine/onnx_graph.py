@@ -27,6 +27,8 @@ IR_VERSION = 9
 INPUT, OUTPUT = "images", "logits"
 MODALITIES = "modalities"
 """Name of the input's first dimension, the only one that is not fixed."""
+ATTENTION_BYTES = 32 << 20
+"""Attention shares of one image that exist at a time."""
 
 
 class Graph:
@@ -149,9 +151,26 @@ def _attention(graph: Graph, attention: Attention, x: str, size: tuple[int, int]
     q = by_head(graph.linear(x, attention.q.weight * scale, attention.q.bias * scale), [0, 2, 1, 3])
     k = by_head(graph.linear(source, weights[0], biases[0]), [0, 2, 3, 1])
     v = by_head(graph.linear(source, weights[1], biases[1]), [0, 2, 1, 3])
-    shares = graph.add("Softmax", graph.add("MatMul", q, k), axis=-1)
-    mixed = graph.add("Transpose", graph.add("MatMul", shares, v), perm=[0, 2, 1, 3])
+    stride = attention.sr.stride[0] if attention.reduced else 1
+    keys = (size[0] // stride) * (size[1] // stride)
+    answers = [
+        graph.add("MatMul", graph.add("Softmax", graph.add("MatMul", part, k), axis=-1), v)
+        for part in _parts(graph, q, size[0] * size[1], heads * keys * 4)
+    ]
+    whole = graph.add("Concat", *answers, axis=2) if len(answers) > 1 else answers[0]
+    mixed = graph.add("Transpose", whole, perm=[0, 2, 1, 3])
     return graph.linear(graph.reshape(mixed, 0, -1, dim), attention.proj.weight, attention.proj.bias)
+
+
+def _parts(graph: Graph, queries: str, count: int, bytes_each: int) -> list[str]:
+    """Queries [M,heads,count,d] in parts whose shares of all keys stay below ``ATTENTION_BYTES``; mostly one."""
+    step = max(1, ATTENTION_BYTES // bytes_each)
+    if step >= count:
+        return [queries]
+    return [
+        graph.add("Slice", queries, *(graph.weight([n]) for n in (first, min(first + step, count), 2)))
+        for first in range(0, count, step)
+    ]
 
 
 def _mix_ffn(graph: Graph, ffn: MixFFN, x: str, size: tuple[int, int]) -> str:

@@ -126,6 +126,16 @@ def test_only_the_number_of_modalities_is_free(exported):
         engine_of(exported, "onnxruntime").infer(np.zeros((1, 3, 64, 64), np.float32))
 
 
+def test_attention_in_parts_is_the_same_attention(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_graph, "ATTENTION_BYTES", 300)
+    onnx_export.export(checkpoint, tmp_path / "parts.onnx", lambda _: None)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "parts.onnx").graph.node]
+    whole = sum(len(stage) for stage in MODEL.encoder.block) - kinds.count("Concat")
+    assert kinds.count("Concat") >= 2 and kinds.count("Softmax") == kinds.count("Slice") + whole
+    found = engine_of(tmp_path / "parts.onnx", "onnxruntime").logits(STACKS[2]).numpy()
+    np.testing.assert_allclose(found, plain(STACKS[2])[0], atol=1e-4, rtol=0)
+
+
 def test_a_graph_that_is_not_the_network_is_not_written(checkpoint, tmp_path, monkeypatch, capsys):
     whole = onnx_graph.Graph.pointwise
     monkeypatch.setattr(onnx_graph.Graph, "pointwise", lambda self, x, w, *b: whole(self, x, w * 1.001, *b))
