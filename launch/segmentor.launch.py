@@ -20,7 +20,9 @@ PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 ARGUMENTS = {
     "rig": ("", "Rig file: sensors, calibration, rates; empty: as in params_file."),
     "rigs": ("", "Rig files of several rigs, with commas between; their topics are those in the files."),
-    "checkpoint": ("", "Weights (safetensors); empty: as in params_file."),
+    "checkpoint": ("", "Weights (safetensors or ONNX); empty: as in params_file."),
+    "backend": ("", "torch, onnxruntime or tensorrt; empty: as in params_file."),
+    "precision": ("", "fp32, bf16, fp16 or int8; empty: as in params_file."),
     "device": ("", "auto, cpu, cuda or cuda:N; empty: as in params_file."),
     "params_file": (str(share_path("config/segmentor.yaml")), "Parameters; the arguments that are given go before it."),
     "use_sim_time": ("", "Take the time from /clock: true or false; empty: as in params_file."),
@@ -32,7 +34,15 @@ ARGUMENTS = {
     "depth": ("/depth/image_raw", "Depth Image topic."),
     "odometry": ("/odometry", "The vehicle's motion, where the parameter motion_compensation asks for it."),
 }
-PARAMETERS = {"rig": str, "checkpoint": str, "device": str, "use_sim_time": bool, "output_size": str}
+PARAMETERS = {
+    "rig": str,
+    "checkpoint": str,
+    "backend": str,
+    "precision": str,
+    "device": str,
+    "use_sim_time": bool,
+    "output_size": str,
+}
 TOPICS = ("camera", "camera_info", "lidar", "events", "depth", "odometry")
 
 

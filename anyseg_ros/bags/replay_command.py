@@ -24,7 +24,7 @@ from anyseg_ros.bags.replay import Answer, GroundTruth, answers
 from anyseg_ros.bags.report import Tally, table
 from anyseg_ros.bags.writer import BagError, BagWriter, prepare_bag_path
 from anyseg_ros.engine.backends import BACKENDS
-from anyseg_ros.engine.precision import PRECISIONS
+from anyseg_ros.engine.precision import CHOICES
 from anyseg_ros.painting import colour, overlay, show_encoded
 from anyseg_ros.panels import Tile, panel, save_png
 from anyseg_ros.pipeline import Pipeline
@@ -226,7 +226,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--backend", choices=BACKENDS, default="torch", help="what runs the network (default: torch)")
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="it computes in (default: fp32)")
+    parser.add_argument("--precision", choices=CHOICES, default="fp32", help="it computes in (default: fp32)")
     parser.add_argument("--force", action="store_true", help="overwrite an earlier replay in the same folder")
     parser.set_defaults(run=run)
 

@@ -15,7 +15,7 @@ from rclpy.exceptions import (
 from rclpy.node import Node
 
 from anyseg_ros.engine.backends import BACKENDS
-from anyseg_ros.engine.precision import PRECISIONS
+from anyseg_ros.engine.precision import CHOICES
 
 P = TypeVar("P")
 
@@ -60,10 +60,12 @@ class SegmentorParameters:
         "torch", "What runs the network; all but torch need the file that 'anyseg export' writes.", BACKENDS
     )
     precision: str = option(
-        "fp32", "What the network computes in: bf16 needs a CPU that has it, or a GPU; fp16 a GPU.", tuple(PRECISIONS)
+        "fp32",
+        "What the network computes in: bf16 needs a CPU that has it, or a GPU; fp16 a GPU; int8 a quantised file.",
+        CHOICES,
     )
     device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
-    threads: int = option(0, "CPU threads of the network; 0 leaves the choice to torch.", minimum=0, maximum=256)
+    threads: int = option(0, "CPU threads of the network; 0: half the cores, at most 4.", minimum=0, maximum=256)
     output_size: str = option("grid", "Size of the outputs: the network's grid or the camera.", ("grid", "camera"))
     max_wait_ms: int = option(
         150, "Longest wait for the partners of a reference measurement.", minimum=1, maximum=10_000

@@ -22,6 +22,7 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from anyseg_ros.engine.threads import shared_threads
 from anyseg_ros.latency_budget import LatencyBudget, grid_steps
 from anyseg_ros.nodes import fallbacks, parameters, refuse_broken_packages, runner
 from anyseg_ros.nodes.calibration import CalibrationKeeper
@@ -83,7 +84,7 @@ class SegmentorNode(LifecycleNode):
     def make_pipeline(self, rig: Rig, settings: SegmentorParameters) -> Pipeline:
         """What answers frame sets."""
         checkpoint = runner.find_file(settings.checkpoint) if settings.checkpoint else None
-        threads = settings.threads or None
+        threads = settings.threads or shared_threads()
         return Pipeline(rig, checkpoint, settings.device, threads, settings.backend, settings.precision)
 
     @_logged
