@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,24 +39,42 @@ class Answer:
     segmentation: Segmentation | None
 
 
-def virtual_time(arrivals: Iterable[tuple[int, Measurement]], synchronizer: Synchronizer) -> Iterator[FrameSet]:
+Led = deque[tuple[FrameSet, Sequence[str]]]
+
+
+def virtual_time(
+    arrivals: Iterable[tuple[int, Measurement]], synchronizer: Synchronizer, led: Led | None = None
+) -> Iterator[FrameSet]:
     """Drives a synchroniser by the arrival times of its measurements; every deadline falls when it is due.
 
     Args:
         arrivals: (arrival_ns, measurement), in order of arrival.
         synchronizer: a fresh one.
+        led: who takes the sets may append each with the names of the sensors whose payloads were good: a reference
+            whose payloads lead to nothing gives way to another sensor then.
     """
+    led = deque() if led is None else led
     for arrival_ns, measurement in arrivals:
         deadline_ns = synchronizer.next_deadline_ns()
         while deadline_ns is not None and deadline_ns <= arrival_ns:
-            yield from synchronizer.advance(deadline_ns)
+            yield from _and_what_follows(synchronizer.advance(deadline_ns), synchronizer, led)
             deadline_ns = _after(synchronizer, deadline_ns)
-        yield from synchronizer.add(measurement, arrival_ns)
+        yield from _and_what_follows(synchronizer.add(measurement, arrival_ns), synchronizer, led)
     # At the end of a recording nothing has fallen silent: what is open is closed, but no other sensor takes over.
     deadline_ns = synchronizer.next_deadline_ns()
     while synchronizer.open_sets and deadline_ns is not None:
-        yield from synchronizer.advance(deadline_ns)
+        yield from _and_what_follows(synchronizer.advance(deadline_ns), synchronizer, led)
         deadline_ns = _after(synchronizer, deadline_ns)
+
+
+def _and_what_follows(given: list[FrameSet], synchronizer: Synchronizer, led: Led) -> Iterator[FrameSet]:
+    """The sets, and those that are complete by what they have led to."""
+    while given:
+        yield from given
+        given = []
+        while led:
+            frame_set, used = led.popleft()
+            given += synchronizer.answered(frame_set, used, frame_set.closed_ns)
 
 
 def _after(synchronizer: Synchronizer, now_ns: int) -> int | None:
@@ -94,12 +113,14 @@ def answers(
         BagError: the bag does not fit the rig.
     """
     arrivals = without(reader.measurements(pipeline.rig), drops, reader.start_ns)
-    for frame_set in virtual_time(arrivals, synchronizer):
+    led: Led = deque()
+    for frame_set in virtual_time(arrivals, synchronizer, led):
         if odometry is not None:
             odometry.until(frame_set.closed_ns)
         for reset in synchronizer.take_resets():
             pipeline.reset(reset.sensor)
         stack = pipeline.encode(frame_set)
+        led.append((frame_set, stack.sensors))
         segmentation = pipeline.segment(stack, frame_set) if stack.sensors else None
         yield Answer(frame_set, stack, segmentation)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,9 @@ class FrameProcessor:
         now_ns: the node's clock.
         episodes: troubles are told here.
         budget: picks the grid by the latency; None keeps the checkpoint's. Rigs that share a network share it.
+
+    Attributes:
+        looked_at: takes each frame set with the names of the sensors whose payloads were good, in the worker thread.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class FrameProcessor:
         self.latencies = Latencies()
         self.counters: Counter[str] = Counter()
         self.last: LastOutput | None = None
+        self.looked_at: Callable[[tuple[FrameSet, Sequence[str]]], object] = lambda found: None
         self._published_ns: deque[int] = deque(maxlen=RECENT)
 
     def rate_hz(self, now_ns: int) -> float:
@@ -114,6 +118,7 @@ class FrameProcessor:
         started_ns = self._now_ns()
         stack = self.pipeline.encode(frame_set)
         self._tell_problems(stack)
+        self.looked_at((frame_set, stack.sensors))
         if not stack.sensors:
             self.counters["nothing_left"] += 1
             self._episodes.report("output", "no payload of the last frame set could be used; nothing is published")

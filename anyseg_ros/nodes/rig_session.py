@@ -7,7 +7,8 @@ Everything here runs in the executor's thread, but for what the worker tells.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +33,9 @@ from anyseg_ros.sensors.calibration import CalibrationError
 from anyseg_ros.sensors.checks import PAYLOAD_ERRORS
 from anyseg_ros.sensors.rig import Sensor
 from anyseg_ros.sync.synchronizer import Synchronizer
+from anyseg_ros.types import FrameSet
 
+KEPT_ANSWERS = 16  # there are at most a few between two ticks; they hold their payloads
 STILL_NS = 3_000_000_000  # a /clock that stands still for longer is told
 
 
@@ -90,6 +93,9 @@ class RigSession:
         config = replace(timings_from_rig(rig, processor.pipeline.encoding), max_wait_ns=settings.max_wait_ms * MS)
         lane = worker.add_lane(self._on_worker_error, settings.max_queue_ms * MS)
         self.loop = SyncLoop(Synchronizer(config), rig, lambda frame_set: lane.submit((processor, frame_set)))
+        # From the worker's thread to this one, in which the synchroniser is.
+        self._looked_at: deque[tuple[FrameSet, Sequence[str]]] = deque(maxlen=KEPT_ANSWERS)
+        processor.looked_at = self._looked_at.append
         self._inputs = Inputs(
             node, rig, settings, self._on_message, self._on_camera_info, self._on_incompatible_qos, parts.names
         )
@@ -128,7 +134,9 @@ class RigSession:
             self._odometry.history.reset()
 
     def tick(self) -> None:
-        """Applies deadlines, and says what was reset."""
+        """Applies deadlines, takes in what sets have led to, and says what was reset."""
+        while self._looked_at:
+            self.loop.answered(*self._looked_at.popleft(), self._clock.now_ns())
         self.loop.tick(self._clock.now_ns(), time.monotonic_ns())
         for reset in self.loop.take_resets():
             text = f"{reset.sensor or 'all sensors'}: starting over ({reset.reason})"

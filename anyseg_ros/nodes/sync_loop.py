@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from anyseg_ros.bags.event_feed import EventFeed
@@ -51,6 +51,10 @@ class DeadlineLoop:
         self._arrived = True
         if measurement is not None:
             self._give(self.synchronizer.add(measurement, now_ns))
+
+    def answered(self, given: FrameSet, used: Collection[str], now_ns: int) -> None:
+        """Takes in what a set has led to: the sensors whose payloads were good. See ``Synchronizer.answered``."""
+        self._give(self.synchronizer.answered(given, used, now_ns))
 
     def tick(self, now_ns: int, steady_ns: int) -> None:
         """Applies deadlines, unless messages are still being drained after a stall.

@@ -3,6 +3,8 @@
 
 import sys
 import threading
+from collections import deque
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from anyseg_ros.nodes.episodes import HOLD_NS, Episodes, Latencies  # noqa: E402
 from anyseg_ros.nodes.frame_processor import FrameProcessor  # noqa: E402
+from anyseg_ros.nodes.rig_session import RigSession  # noqa: E402
 from anyseg_ros.nodes.rounds import answer  # noqa: E402
 from anyseg_ros.nodes.worker import Worker  # noqa: E402
 from anyseg_ros.stack import Stack  # noqa: E402
@@ -218,3 +221,17 @@ def test_percentiles_are_those_of_the_last_frames():
         "infer_p95_ms": float(np.percentile(range(201, 301), 95)),
         "infer_p99_ms": float(np.percentile(range(201, 301), 99)),
     }
+
+
+def test_what_a_set_led_to_reaches_the_synchroniser_in_the_executors_thread():
+    told, given = [], FrameSet(1, "camera", {})
+    loop = SimpleNamespace(answered=lambda *found: told.append(found), tick=lambda *times: None, take_resets=lambda: [])
+    clock = SimpleNamespace(now_ns=lambda: 7)
+    session = SimpleNamespace(_looked_at=deque(), loop=loop, _clock=clock)
+    pipeline = SimpleNamespace(encode=lambda frame_set: SimpleNamespace(sensors=(), problems={}, absent={}))
+    processor = FrameProcessor(pipeline, None, lambda: 0, Episodes(lambda s: None, lambda s: None))
+    processor.looked_at = session._looked_at.append
+    processor.prepare(given)
+    assert not told, "the worker's thread hands it over"
+    RigSession.tick(session)
+    assert told == [(given, (), 7)]
