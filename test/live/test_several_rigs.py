@@ -159,6 +159,9 @@ def test_a_camera_that_is_cut_concerns_its_rig_alone(drive):
     assert drive.during["rear/output"]["values"]["worker.failed"] == "0"
 
 
-def test_both_rigs_are_one_node(drive):
-    assert drive.tester.get_node_names().count("segmentor") == 1
-    assert not [name for name, _ in drive.tester.get_topic_names_and_types() if name.startswith("/segmentor/output")]
+def test_both_rigs_are_one_node_and_one_process(drive):
+    for name in RIGS:
+        writers = drive.tester.get_publishers_info_by_topic(f"/segmentor/{name}/output/labels")
+        assert [(w.node_name, w.node_namespace) for w in writers] == [("segmentor", "/")]
+    assert drive.child.text.count("]: active") == 1
+    assert drive.child.process.poll() is None

@@ -90,17 +90,17 @@ def margin(engine, stack):
     return (best[0] - best[1]).numpy()
 
 
-def test_the_encoder_runs_once_over_all_images_of_a_batch(engines, monkeypatch):
-    seen = []
-    encode = CpuNetwork.labels_of_sets.__globals__["encode_sets"]
+def test_the_sets_of_a_batch_are_one_run_of_the_network(engines, monkeypatch):
+    seen, run = [], CpuNetwork.labels_of_sets
 
-    def watched(encoder, images, counts, crew):
-        seen.append((len(images), counts))
-        return encode(encoder, images, counts, crew)
+    def watched(self, sets):
+        seen.append([len(images) for images in sets])
+        return run(self, sets)
 
-    monkeypatch.setitem(CpuNetwork.labels_of_sets.__globals__, "encode_sets", watched)
+    monkeypatch.setattr(CpuNetwork, "labels_of_sets", watched)
+    monkeypatch.setattr(CpuNetwork, "labels", lambda self, images: pytest.fail("one by one"))
     engines["torch"].infer_batch([IMAGES[:2], IMAGES[2:3], IMAGES[3:6]])
-    assert seen == [(6, [2, 1, 3])]
+    assert seen == [[2, 1, 3]]
 
 
 def test_more_sets_than_a_run_may_hold_are_split(engines, monkeypatch):
