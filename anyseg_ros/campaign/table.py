@@ -166,6 +166,6 @@ ACTS = (
 SHORT = (
     Act(
         "short",
-        tuple(replace(row, fault_s=1.5, clean_s=2.2) for row in (CUTS[0], PAYLOADS[0], HEADERS[2])),
+        tuple(replace(row, fault_s=1.5, clean_s=2.2) for row in (CUTS[0], PAYLOADS[0], HEADERS[3])),
     ),
 )

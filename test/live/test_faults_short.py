@@ -17,6 +17,7 @@ pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = "0.5"  # so that a busy machine does not decide what is late
+TIMING = ("a gap of", "due frames answered", "had the expected subset", "a latency of")
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +43,26 @@ def test_a_few_faults_cost_accuracy_and_nothing_else(folder):
     said = "\n".join([done.stdout, done.stderr])
     assert found["rows"] == 3 and found["frames_due"] > 90, said
     assert (found["wrong_outputs"], found["process_deaths"]) == (0, 0), said
+    assert [row["name"] for row in found["table"]] == ["cut camera", "frozen camera", "zero stamps camera"]
     for row in found["table"]:
-        # How long the longest silence is depends on the machine, too; twice the promise is no hiccup.
-        other = [
-            sentence
-            for sentence in row["broken"]
-            if not sentence.startswith("a gap of") and "due frames" not in sentence
-        ]
-        assert not other and row["gap_s"] < 2 * row["gap_limit_s"], said
-        assert row["answered"] > 0.5 * row["due"], said
+        # How soon an answer comes depends on the machine, too: here these promises hold with some slack.
+        other = [sentence for sentence in row["broken"] if not any(words in sentence for words in TIMING)]
+        assert not other and row["gap_s"] < 1.5 * row["gap_limit_s"], said
+        assert row["answered"] >= 0.8 * row["due"] > 0, said
+        assert set(row["partners"]) == {"fault", "after"} and min(row["partners"].values()) >= 0.75, said
+        assert row["latency_ms"]["p50"] < row["latency_limit_ms"], said
     assert (folder / "faults" / "faults.md").read_text().count("| short |") == 3
 
 
 def test_a_soak_measures_memory_handles_and_latency(folder):
     done = anyseg(folder, "soak", "--minutes", "0.25")
     found = json.loads((folder / "soak" / "soak.json").read_text())
-    assert found["process_deaths"] == 0 and found["frames_out"] > 10, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert found["process_deaths"] == 0 and found["frames_out"] > 10, said
+    assert found["backward_stamps"] == found["backward_stamps_in_leaps"] and abs(found["sets_under_way"]) <= 5, said
+    assert 0 < found["longest_gap_s"] < 1.5 * found["limit_gap_s"] and found["sets_due"] >= found["frames_out"] - 5, (
+        said
+    )
     assert found["rss_mib"]["last"] > 50 and found["handles"]["last"] > 5 and found["faults"] >= 1
     assert set(found["latency_ms"]) == {"first_quarter", "last_quarter"}
     assert (folder / "soak" / "soak.svg").read_text().startswith("<svg")

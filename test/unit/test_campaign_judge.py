@@ -17,7 +17,7 @@ from anyseg_ros.campaign.judge import judge_act, slower_period_ns
 from anyseg_ros.campaign.offline import Offline, WrongOutput
 from anyseg_ros.campaign.report import summary
 from anyseg_ros.campaign.report import table as shown
-from anyseg_ros.campaign.rows import Act, Row
+from anyseg_ros.campaign.rows import TOLD_WITHIN_S, Act, Row
 from anyseg_ros.demo.due import SensorRule
 from anyseg_ros.demo.gather import rules_from_rig
 from anyseg_ros.faults.payload import TRANSFORMS
@@ -211,3 +211,7 @@ def test_the_table_holds_every_kind_of_fault_and_places_rows_one_after_the_other
         assert all(a.until_s == b.begin_s for a, b in zip(placed, placed[1:], strict=False))
         assert len({row.name for row in act.rows}) == len(act.rows)
         assert all(row.clean_s > 2.0 for row in act.rows), "the recovery has to be seen"
+        for row in act.rows:
+            assert row.cause_ends_s is None or 0 <= row.cause_ends_s <= row.fault_s
+            assert not row.costs or row.fault_s >= TOLD_WITHIN_S + 1.2, "reports come once a second"
+    assert [row.name for row in table.SHORT[0].rows] == ["cut camera", "frozen camera", "zero stamps camera"]

@@ -248,6 +248,15 @@ def test_a_timeline_that_cannot_be_read_is_refused(text):
         parse_timeline([text])
 
 
+def test_a_share_of_the_rows_of_a_packet_leaves_the_sensor():
+    packet = messages.event_packet(STAMP_NS, "ev", events(), 0)
+    (changed,) = sent(packet, fault("event", "out_of_bounds", share=0.3))
+    before, after = (np.frombuffer(bytes(p.events), "<u2") for p in (packet, changed))
+    rows = (before & 0xF000) == 0
+    moved = before != after
+    assert 0 < moved.sum() < rows.sum() and not moved[~rows].any() and (after[moved] == 0x07FF | before[moved]).all()
+
+
 def test_event_clouds_leave_the_sensor_too():
     conversions = pytest.importorskip("anyseg_ros.nodes.conversions", reason="rclpy is not installed")
     from rclpy.serialization import deserialize_message, serialize_message
@@ -264,3 +273,7 @@ def test_event_clouds_leave_the_sensor_too():
     assert len(events_from_points(message, 80, 45)) == 40
     with pytest.raises(ValueError, match="40 of 40 events lie outside"):
         events_from_points(moved, 80, 45)
+    few = Line([fault("event", "out_of_bounds", share=0.2)], line._read, line._write)
+    few.take(bytes(serialize_message(message)), 0)
+    with pytest.raises(ValueError, match=r"^[1-9]\d? of 40 events lie outside"):
+        events_from_points(deserialize_message(few.ready(0)[0], PointCloud2), 80, 45)
