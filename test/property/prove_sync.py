@@ -30,6 +30,7 @@ CHECKS = {
     "after_a_jump_the_next_good_measurement_is_answered",
     "while_one_sensor_lives_there_is_output",
     "a_small_step_back_is_followed",
+    "while_one_sensor_can_be_used_there_is_something_to_use",
     *VARIANTS,
 }
 """Every run puts all of these; a violation may name a smaller one besides."""

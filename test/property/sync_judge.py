@@ -2,28 +2,15 @@
 """Judges a run of the synchroniser call by call; each check has a name and counts how often it was put."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from sync_oracle import Sensor, check_partner, check_window, covered_ns
+from sync_oracle import NO_LATE, Late, Sensor, check_partner, check_window, covered_ns
 from sync_play import demand
 
 from anyseg_ros.sync.timing import SECOND
 from anyseg_ros.types import Absence
 
 FOREVER = 1 << 62
-
-
-@dataclass(frozen=True)
-class Late:
-    """Stamps of the reference that rise below its last set: of which set, the last one, how many, how many may be."""
-
-    of: tuple | None
-    at_ns: int
-    count: int
-    most: int
-
-
-NO_LATE = Late(None, 0, 0, 0)
 
 
 class Judge:
@@ -171,8 +158,8 @@ class Judge:
     def _judge_late(self, sensor, arrived):
         """A clock that was set back by little: its stamps may be late for a while, not for long."""
         timing = sensor.timing
-        if self.last is None or self.last[2] != timing.name:
-            return
+        if self.last is None or self.last[2] != timing.name or arrived.at_ns > self.last[1]:
+            return  # what lies above its last set is below one that is open, of the sensor that led before
         goes_on = self.late.of == self.last and arrived.at_ns > self.late.at_ns
         if not goes_on:  # a single stamp that was a little too high may hold up those after it for jump_ns
             reach = self.config.jump_ns if self._follows_one_too_high(sensor, arrived.at_ns) else timing.step_back_ns
@@ -268,30 +255,40 @@ class Judge:
 
     def _account(self, call):
         """What holds after every call: bounds, silence."""
-        config, now = self.config, self.now_ns
+        now = self.now_ns
         self.unsure_floor = call.open_sets > 0 and (self.unsure_floor or call.open_sets != len(self.wanted))
         opened = bool(call.given[call.old :] or call.open_sets)
         self.life = call.reference is not None and (self.life or opened)
-        demand("memory_is_bounded", call.open_sets <= config.max_open_sets, call.open_sets)
+        demand("memory_is_bounded", call.open_sets <= self.config.max_open_sets, call.open_sets)
         self.checked["memory_is_bounded"] += 1
-        disturbed = call.resets or call.op.kind not in ("add", "advance") or call.op.drained or call.op.odd or now == 0
-        if call.given or disturbed:
+        if call.given or self.is_disturbed(call):
             self.quiet_since_ns = now
-        if disturbed:
+        if self.is_disturbed(call):
             for sensor in self.sensors.values():
                 sensor.steady_since_ns = None
         elif call.op.kind == "add":
             self._judge_silence(self.sensors[call.op.measurement.sensor], call.reference)
 
+    def is_disturbed(self, call):
+        """Whether more happened than that time passed and something arrived."""
+        op = call.op
+        return call.resets or op.kind not in ("add", "advance", "answer") or op.drained or op.odd or self.now_ns == 0
+
+    def longest_silence_ns(self):
+        """How long there may be no output while one sensor delivers steadily."""
+        offsets = [t.offset_ns for t in self.config.sensors]
+        limit = 3 * max(t.stale_ns for t in self.config.sensors) + self.config.max_wait_ns
+        limit += max(offsets) - min(offsets) + self.tape.lagged_ns  # stamps rise, whichever sensor leads
+        return limit + (self.config.jump_ns if self.tape.shifted or self._follows_odd() else 0)
+
     def _judge_silence(self, sensor, reference):
         """While one sensor delivers steadily, there is output."""
         if sensor.steady_since_ns is None or reference is None:
             return
-        timings = self.config.sensors
-        limit = 3 * max(t.stale_ns for t in timings) + self.config.max_wait_ns
-        limit += max(t.offset_ns for t in timings) - min(t.offset_ns for t in timings)  # stamps rise in any clock
-        if self.tape.shifted or self._follows_odd():
-            limit += self.config.jump_ns
         silent = self.now_ns - max(sensor.steady_since_ns, self.quiet_since_ns)
         self.checked["while_one_sensor_lives_there_is_output"] += 1
-        demand("while_one_sensor_lives_there_is_output", silent <= limit, (sensor.timing.name, silent / SECOND))
+        demand(
+            "while_one_sensor_lives_there_is_output",
+            silent <= self.longest_silence_ns(),
+            (sensor.timing.name, silent / SECOND),
+        )

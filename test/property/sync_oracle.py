@@ -15,6 +15,19 @@ from anyseg_ros.types import Absence, Measurement
 KEPT_STAMPS = 64
 
 
+@dataclass(frozen=True)
+class Late:
+    """Stamps of the reference that rise below its last set: of which set, the last one, how many, how many may be."""
+
+    of: tuple | None
+    at_ns: int
+    count: int
+    most: int
+
+
+NO_LATE = Late(None, 0, 0, 0)
+
+
 @dataclass
 class Arrived:
     """A measurement that has arrived: corrected stamp, start (events), whether it is sure to be kept."""

@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+from sync_answers import Usefulness
 from sync_judge import Judge
 from sync_play import Player, Violation, demand
 from sync_rigs import Op, Tape, random_steps
@@ -19,12 +20,14 @@ class Trial:
         tape: what reaches it.
         player: the synchroniser.
         judge: what is found.
+        others: judges that go by what it has found.
     """
 
     def __init__(self, seed):
         self.tape = Tape(seed)
         self.player = Player(self.tape.config)
         self.judge = Judge(self.tape.config, self.player.sync, self.tape)
+        self.others = (Usefulness(self.judge),)
 
     def step(self, kind, sensor, amount):
         """Let something happen."""
@@ -38,6 +41,8 @@ class Trial:
     def _play(self, ops):
         for call in self.player.play(ops):
             self.judge.take(call)
+            for each in self.others:
+                each.take(call)
         check_counts(self.tape.config, self.player.sync)
         self.judge.checked["every_measurement_is_counted"] += 1
 
@@ -89,9 +94,9 @@ def dying_sensor(trial, rng):
     """The same once a partner has died and is stale: the last sensor, where it never was the reference."""
     name, config, ops = "a_sensor_that_is_dead", trial.tape.config, trial.tape.ops
     dead, at = config.sensors[-1], rng.randrange(len(ops))
-    dying = Player(config)
+    dying = Player(config, answering=False)  # what it delivered before it died would count as an answer
     calls = dying.play(_without(ops, dead.name, at))
-    without = Player(replace(config, sensors=config.sensors[:-1]))
+    without = Player(replace(config, sensors=config.sensors[:-1]), answering=False)
     without.play(_without(ops, dead.name))
     died_ns = next(op.now_ns for op in ops[at:] if op.now_ns)  # silence counts from the start of simulated time
     # A stall defers what time does until everything has been drained: silence is noticed by advance alone.
@@ -121,7 +126,7 @@ def _without(ops, name, since=0):
 def _with_other_payload(op):
     if op.measurement is None or op.measurement.start_ns is not None:
         return op
-    return replace(op, measurement=replace(op.measurement, payload=bytearray()))
+    return replace(op, measurement=replace(op.measurement, payload=bytearray(op.measurement.payload)))
 
 
 def _shown(sets, without=None):
@@ -158,6 +163,8 @@ def prove(seed, steps=None):
     trial.finish()
     rng = random.Random(seed)
     checked = Counter(trial.judge.checked)
+    for each in trial.others:
+        checked += each.checked
     variant = VARIANTS[seed % len(VARIANTS)]
     checked[variant] += play_again(trial, variant, rng)
     return checked, len(steps), len(trial.player.sets)

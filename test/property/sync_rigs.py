@@ -7,17 +7,17 @@ synchroniser, and knows nothing of it, so that the same tape can be played to an
 
 import heapq
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from anyseg_ros.modality import Modality
-from anyseg_ros.sync.timing import MS, SECOND, SensorTiming, SyncConfig
-from anyseg_ros.types import Measurement
+from sync_sources import GOOD, STAMP0, Source, Ticks, make_sources
 
-STAMP0 = 1_700_000_000 * SECOND
+from anyseg_ros.sync.timing import MS, SECOND, SyncConfig
+from anyseg_ros.types import FrameSet, Measurement
+
 NOW0 = 500_000 * SECOND
-RATES = (1, 2, 5, 10, 10, 20, 30, 30, 50, 100, 200)
 JUMPS_MS = (-3_600_000, -50_000, -3_000, -1_200, -600, -200, -60, 60, 200, 600, 1_200, 3_000, 50_000)
+LAGS_MS = (0, 60, 200, 340, 700)
 ARRIVALS_PER_UNIT = 5
 
 Step = tuple[str, int, int]
@@ -41,71 +41,12 @@ STEPS = {
 }
 """Kinds of steps, with the range of their amount."""
 
-
-class Ticks:
-    """Events as the synchroniser sees them: times, and room for the rest."""
-
-    width, height = 320, 180
-
-    def __init__(self, t_ns: list[int]) -> None:
-        self.t_ns = t_ns
-        self.x = self.y = self.p = [0] * len(t_ns)
-        self.nbytes = 13 * len(t_ns)
-
-    def between(self, after_ns: int, until_ns: int) -> "Ticks":
-        return Ticks([t for t in self.t_ns if after_ns < t <= until_ns])
-
-
-@dataclass
-class Source:
-    """A sensor with what is wrong with it from the start; times in ns."""
-
-    timing: SensorTiming
-    step_ns: int
-    lag_ns: int
-    lag_jitter_ns: int
-    stamp_jitter_ns: int
-    loss: float
-    repeat: float
-    quiet: float
-    rng: random.Random
-    next_ns: int
-    shift_ns: int = 0
-    cut: bool = False
-    flap_ns: int = 0
-    burst_until_ns: int = 0
-    recent: list[Measurement] = field(default_factory=list)
-
-    def produce(self, until_ns: int) -> list[tuple[int, Measurement]]:
-        """(arrival, measurement) of what it measures up to a true time."""
-        found = []
-        while self.next_ns <= until_ns:
-            true = self.next_ns
-            self.next_ns += self.step_ns
-            measurement = self._measure(true)
-            off = self.cut or (self.flap_ns and true // self.flap_ns % 2)
-            if off or self.rng.random() < self.loss:
-                continue
-            arrival = true + self.lag_ns + (self.rng.randint(0, self.lag_jitter_ns) if self.lag_jitter_ns else 0)
-            if true < self.burst_until_ns:
-                arrival = max(arrival, self.burst_until_ns)
-            self.recent = [*self.recent[-11:], measurement]
-            found.append((arrival, measurement))
-            if self.repeat and self.rng.random() < self.repeat:
-                found.append((arrival + self.rng.randint(0, 50 * MS), measurement))
-        return found
-
-    def _measure(self, true_ns: int) -> Measurement:
-        timing = self.timing
-        stamp = STAMP0 + true_ns + timing.offset_ns + self.shift_ns
-        if not timing.is_event:
-            if self.stamp_jitter_ns:
-                stamp += self.rng.randint(-self.stamp_jitter_ns, self.stamp_jitter_ns)
-            return Measurement(timing.name, timing.modality, stamp, b"", timing.name)
-        start = stamp - self.step_ns
-        count = 0 if self.rng.random() < self.quiet else self.rng.randint(1, 3)
-        times = sorted(self.rng.randint(start + 1, stamp) for _ in range(count))
-        return Measurement(timing.name, Modality.EVENT, stamp, Ticks(times), timing.name, start)
+MORE_STEPS = {
+    "spoil": (0, 3),
+    "lag": (0, len(LAGS_MS) - 1),
+    "lag_others": (0, len(LAGS_MS) - 1),
+}
+"""Kinds that ``random_steps`` strews in between, so that those above do not change."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +54,13 @@ class Op:
     """One thing that reaches the synchroniser: a measurement (kind add), or a call.
 
     Attributes:
-        kind: add, advance, enable, disable, reset.
+        kind: add, advance, enable, disable, reset; answer, of a set that was given out.
         now_ns: the clock.
         measurement: of add.
         sensor: of enable and disable.
         drained: it waited while the process stood still, so that no deadline was served before it.
         odd: its stamp is not what the sensor's clock says.
+        answer: the set that is answered.
     """
 
     kind: str
@@ -127,48 +69,7 @@ class Op:
     sensor: str = ""
     drained: bool = False
     odd: bool = False
-
-
-def make_sources(rng: random.Random) -> list[Source]:
-    """1 to 6 sensors, several of a modality, in random order of preference."""
-    found = []
-    troubled = rng.random() < 0.6
-    for k in range(rng.randint(1, 6)):
-        modality = rng.choice(list(Modality))
-        rate = rng.choice(RATES)
-        period = SECOND // rate
-        step = period
-        if modality is Modality.EVENT:
-            period = max(period, 20 * MS)
-            step = max(5 * MS, period // rng.choice((1, 2, 4, 10)))
-        timing = SensorTiming.from_period(
-            f"{modality.value}{k}",
-            modality,
-            period,
-            offset_ns=rng.choice((0, 0, rng.randint(-40, 40) * MS)),
-            tolerance_ns=round(period * rng.choice((0.3, 0.5, 1.0, 1.0))),
-            window_ns=rng.choice((10, 30, 30, 100)) * MS,
-        )
-        found.append(_make_source(timing, step, troubled, random.Random(rng.getrandbits(64))))
-    return found
-
-
-def _make_source(timing: SensorTiming, step: int, troubled: bool, rng: random.Random) -> Source:
-    def some(choices: tuple[float, ...]) -> float:
-        return rng.choice(choices) if troubled else 0
-
-    return Source(
-        timing,
-        step,
-        lag_ns=round(step * rng.choice((0, 0.1, 0.6, 1.5))) + rng.randint(0, 9) * MS,
-        lag_jitter_ns=round(step * some((0, 0.1, 0.5, 2.5))),
-        stamp_jitter_ns=round(step * some((0, 0.1, 0.4))),
-        loss=some((0, 0, 0.05, 0.3)),
-        repeat=some((0, 0, 0.2, 1.0)),
-        quiet=rng.choice((0, 0.5)),
-        rng=rng,
-        next_ns=rng.randint(0, step),
-    )
+    answer: FrameSet | None = None
 
 
 class Tape:
@@ -178,6 +79,7 @@ class Tape:
         config: of the synchroniser.
         ops: everything so far.
         shifted: whether any sensor's clock was moved so far.
+        lagged_ns: the most that any sensor's lag was changed by so far.
     """
 
     def __init__(self, seed: int) -> None:
@@ -189,6 +91,7 @@ class Tape:
         self.unit_ns = ARRIVALS_PER_UNIT * SECOND // sum(SECOND // s.step_ns for s in self.sources)
         self.ops: list[Op] = []
         self.shifted = False
+        self.lagged_ns = 0
         self._now0 = NOW0
         self._clock_from_ns = rng.choice((0, 0, 0, 2)) * self.unit_ns  # simulated time that begins later
         self._true_ns = 0
@@ -231,7 +134,7 @@ class Tape:
     def _add_odd(self, source: Source, stamp_ns: int) -> None:
         timing = source.timing
         start = stamp_ns - source.step_ns if timing.is_event else None
-        payload = Ticks([]) if timing.is_event else b""
+        payload = Ticks([]) if timing.is_event else GOOD
         odd = Measurement(timing.name, timing.modality, stamp_ns, payload, timing.name, start)
         self.ops.append(Op("add", self.now_ns(), odd, odd=True))
 
@@ -249,6 +152,18 @@ class Tape:
 
     def _flap(self, source: Source, amount: int) -> None:
         source.flap_ns = amount * source.timing.period_ns
+
+    def _spoil(self, source: Source, amount: int) -> None:
+        source.bad = amount > 0
+
+    def _lag(self, source: Source, amount: int) -> None:
+        source.more_lag_ns = LAGS_MS[amount] * MS
+        self.lagged_ns = max(self.lagged_ns, source.more_lag_ns)
+
+    def _lag_others(self, source: Source, amount: int) -> None:
+        for other in self.sources:
+            if other is not source:
+                self._lag(other, amount)
 
     def _burst(self, source: Source, amount: int) -> None:
         source.burst_until_ns = self._true_ns + amount * self.unit_ns
@@ -287,8 +202,8 @@ class Tape:
 WEIGHTS = {"run": 14, "stall": 2, "cut": 3, "heal": 3, "enable": 2}
 
 
-def random_steps(seed: int) -> list[Step]:
-    """A schedule: mostly time that passes, with things that happen in between."""
+def random_steps(seed: int, more: bool = True) -> list[Step]:
+    """A schedule: mostly time that passes, with things that happen in between; ``more`` of them, or not."""
     rng = random.Random(~seed)
     kinds = list(STEPS)
     weights = [WEIGHTS.get(kind, 1) for kind in kinds]
@@ -296,4 +211,10 @@ def random_steps(seed: int) -> list[Step]:
     for kind in rng.choices(kinds, weights, k=rng.randint(3, 12)):
         low, high = STEPS[kind]
         steps.append((kind, rng.randint(0, 5), rng.randint(low, high)))
+    rng = random.Random(f"more {seed}")
+    for kind in rng.choices(list(MORE_STEPS), k=rng.choice((0, 0, 2, 3)) if more else 0):
+        low, high = MORE_STEPS[kind]
+        at = rng.randint(1, len(steps))
+        what = (kind, rng.choice((0, 0, 0, 1, 2, 3)), rng.randint(low, high))
+        steps[at:at] = [what, *[("run", 0, 6)] * rng.choice((0, 2, 6))]
     return [*steps, ("run", 0, 2)]

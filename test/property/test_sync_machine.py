@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from sync_play import Violation
 from sync_proof import VARIANTS, Trial, play_again, prove
-from sync_rigs import STEPS, random_steps
+from sync_rigs import MORE_STEPS, STEPS, random_steps
 
 from anyseg_ros.sync.track import SensorTrack
+from anyseg_ros.sync.usability import Usability
 
 sensors = st.integers(0, 5)
 
@@ -52,6 +53,11 @@ class SynchroniserMachine(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(("shift", "shift_all", "leap")), sensor=sensors, amount=amount_of("shift"))
     def a_clock_jumps(self, kind, sensor, amount):
         self.trial.step(kind, sensor, amount)
+
+    @rule(sensor=sensors, amount=st.integers(*MORE_STEPS["spoil"]))
+    def payloads_cannot_be_used(self, sensor, amount):
+        self.trial.step("spoil", sensor, amount)
+        self.trial.step("run", 0, 6)
 
     @rule(sensor=sensors, amount=amount_of("outlier"))
     def a_stamp_is_wrong(self, sensor, amount):
@@ -92,6 +98,7 @@ def test_hundreds_of_schedules():
 
 @pytest.mark.parametrize("seed", [14, 38, 204, 448, 1198, 12177, 12760, 14052, 18834])
 def test_schedules_that_once_broke_it(seed):
+    prove(seed, random_steps(seed, more=False))
     prove(seed)
 
 
@@ -104,3 +111,21 @@ def test_a_broken_synchroniser_is_found_and_its_schedule_shrunk(monkeypatch, tmp
         prove(worst["seed"], worst["steps"])
     assert prove_sync.main(["--schedules", "20", "--out", str(tmp_path)]) == 1
     assert json.loads((tmp_path / "prove.json").read_text())["violations"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "replacement", "check", "seeds"),
+    [
+        (
+            Usability,
+            "refused",
+            lambda self, now_ns: False,
+            "while_one_sensor_can_be_used_there_is_something_to_use",
+            (104, 192),
+        ),
+    ],
+)
+def test_a_rule_that_is_missing_is_found(owner, name, replacement, check, seeds, monkeypatch):
+    monkeypatch.setattr(owner, name, replacement)
+    found = prove_sync.run(seeds, progress=False, most_violations=1)
+    assert [violation["check"] for violation in found["violations"]] == [check]
