@@ -137,19 +137,18 @@ def stage_table(model: AnySeg, size: tuple[int, int]) -> Table:
 
         return run
 
-    dims = VARIANTS[model.config.backbone].dims
-    stage = {dim: f"stage {i + 1}" for i, dim in enumerate(dims)}
+    stage = {dim: f"stage {i + 1}" for i, dim in enumerate(VARIANTS[model.config.backbone].dims)}
     network, images = network_of(model), torch.randn(STREAMS, 3, *size)
     names: dict[str, Callable[..., str]] = {
-        "embed_each": lambda embed, *_: f"{stage[embed.norm.normalized_shape[0]]} embedding",
-        "run_block": lambda block, tokens, *_: f"{stage[tokens.shape[2]]} blocks",
+        "embed": lambda patches, *_: f"{stage[patches.dense.width]} embedding",
+        "run_layer": lambda layer, *_: f"{stage[layer.fc2.width]} blocks",
         "attend": lambda *_: "of these, the attention proper",
     }
     with torch.inference_mode():
         network.labels(images)
         with patch.multiple(blocked_encoder, **{n: timed(f, getattr(blocked_encoder, n)) for n, f in names.items()}):
             begin = perf_counter()
-            maps = cpu_network.encode(network._encoder, images, network._crew)
+            maps = cpu_network.encode(network._stages, images, [STREAMS], network._crew)[0]
             times["encoder"] = perf_counter() - begin
         begin = perf_counter()
         network.decode(maps)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anyseg_ros.engine.blocked_encoder import encode, encode_sets
+from anyseg_ros.engine.blocked_encoder import encode
 from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.folded import FoldedHead
+from anyseg_ros.engine.layers import stages_of
 from anyseg_ros.engine.row_kernels import add_upsampled, label_rows
 from anyseg_ros.model.mit import MiT
 
@@ -40,24 +40,27 @@ class CpuNetwork:
             dtype: of the encoder and of the head's projections. The sum of the scales and all that follows is float32.
         """
         self._dtype = dtype
-        self._encoder = encoder if dtype == torch.float32 else copy.deepcopy(encoder).to(dtype)
+        self._stages = stages_of(encoder, dtype)
         self._head = head
         self._projections, self._bias = [w.to(dtype) for w in head.weights], head.bias.to(dtype)
         self._crew = Crew()
 
     def logits(self, images: Tensor) -> Tensor:
         """Images [M,3,H,W] -> logits [K,H/4,W/4]."""
-        return self.decode(encode(self._encoder, images.to(self._dtype), self._crew))
+        return self._crew.lead(lambda: self.decode(encode(self._stages, images, [len(images)], self._crew)[0]))
 
     def labels(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Images [M,3,H,W] -> labels uint8 [H,W] and the labels' probability float32 [H,W]."""
-        return label_grid(self.logits(images).numpy(), self._crew)
+        return self._crew.lead(lambda: label_grid(self.logits(images).numpy(), self._crew))
 
     def labels_of_sets(self, sets: Sequence[Tensor]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Sets of images, each [M_i,3,H,W] of one size, -> what ``labels`` gives for each; the encoder runs once."""
-        images = torch.cat([images.to(self._dtype) for images in sets])
-        fused = encode_sets(self._encoder, images, [len(images) for images in sets], self._crew)
-        return [label_grid(self.decode(maps).numpy(), self._crew) for maps in fused]
+
+        def work() -> list[tuple[np.ndarray, np.ndarray]]:
+            fused = encode(self._stages, torch.cat(list(sets)), [len(images) for images in sets], self._crew)
+            return [label_grid(self.decode(maps).numpy(), self._crew) for maps in fused]
+
+        return self._crew.lead(work)
 
     def decode(self, maps: list[Tensor]) -> Tensor:
         """Means of the four scales, each [h_i,w_i,C_i], finest first -> logits [K,h_1,w_1].
@@ -66,7 +69,7 @@ class CpuNetwork:
         """
         head = self._head
         height, width = maps[0].shape[:2]
-        coarse = [F.linear(m, w).float() for m, w in zip(maps[1:], self._projections[1:], strict=True)]
+        coarse = [F.linear(m.to(w.dtype), w).float() for m, w in zip(maps[1:], self._projections[1:], strict=True)]
         half, quarter, eighth = (projected.numpy() for projected in coarse)
         kernel, bias = head.linear_pred.weight.flatten(1), head.linear_pred.bias
         assert bias is not None  # MLPHead's has one
@@ -77,7 +80,7 @@ class CpuNetwork:
             between = np.empty(half.shape[1:], np.float32)
             for first in range(*band, step):
                 last = min(first + step, band[1])
-                block = F.linear(maps[0][first:last], self._projections[0], self._bias).float()
+                block = F.linear(maps[0][first:last].to(self._dtype), self._projections[0], self._bias).float()
                 add_upsampled(block.numpy(), first, height, half, quarter, eighth, between)
                 logits[:, first * width : last * width] = torch.addmm(bias[:, None], kernel, block.flatten(0, 1).T)
 
