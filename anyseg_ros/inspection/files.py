@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from anyseg_ros.bags.pcd import read_pcd
+from anyseg_ros.event_files import read_event_columns
 from anyseg_ros.types import Events, Points
 
 # Numbers per point, type, and what the columns after x y z intensity are.
@@ -90,22 +91,11 @@ def read_event_file(path: Path) -> Events:
     """The events of an HDF5 file in DSEC's layout (also MUSES'): ``events/{x,y,t,p}``, t in microseconds.
 
     Raises:
-        ValueError: it is not laid out so.
+        ValueError: it is not laid out so, or hdf5plugin is not installed and it needs that.
         ModuleNotFoundError: h5py is not installed.
     """
-    import importlib.util
-
-    import h5py
-
-    if importlib.util.find_spec("hdf5plugin") is not None:
-        importlib.import_module("hdf5plugin")  # registers the codec that DSEC and MUSES are packed with
-    try:
-        with h5py.File(path, "r") as file:
-            x, y, t, p = (np.asarray(file[f"events/{name}"]) for name in "xytp")
-    except (OSError, KeyError) as error:
-        raise ValueError(
-            f"cannot read events/x, y, t, p of {path} ({error}); files of DSEC and MUSES need hdf5plugin installed"
-        ) from error
+    columns = read_event_columns(path)
+    x, y, t, p = columns.x, columns.y, columns.t_us, columns.p
     order = np.argsort(t, kind="stable")
     width, height = (int(x.max()) + 1, int(y.max()) + 1) if len(x) else (0, 0)
     return Events(

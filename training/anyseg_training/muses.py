@@ -10,9 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
-import h5py
 import numpy as np
 
+from anyseg_ros.event_files import CodecError, EventFileError, read_event_columns
 from anyseg_ros.modality import Modality
 from anyseg_ros.sensors.messages import PayloadError, compressed_image_from
 from anyseg_ros.sensors.rig import Rig, optical_model, rig_from_muses_calib
@@ -202,16 +202,17 @@ def read_events(path: Path, size: tuple[int, int], exposure_end_us: int) -> tupl
     The reference is the end of the picture's exposure where both clocks agree, else the last event.
 
     Raises:
-        DatasetError: it is missing.
+        DatasetError: it is missing, or what it is compressed with is not installed.
         TornFile: it cannot be read, lacks a column, or its columns are no integers that fit together.
     """
     _check_there(path)
     try:
-        with h5py.File(path) as file:
-            x, y, t_us, p = (file["events"][name][:] for name in ("x", "y", "t", "p"))
-            offset_us = int(file["t_offset"][()]) if "t_offset" in file else 0
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise TornFile(f"{path} is no event file with events/x, y, t, p ({error})") from error
+        columns = read_event_columns(path)
+    except CodecError as error:
+        raise DatasetError(str(error)) from error
+    except EventFileError as error:
+        raise TornFile(str(error)) from error
+    x, y, t_us, p, offset_us = columns.x, columns.y, columns.t_us, columns.p, columns.offset_us
     if any(column.ndim != 1 or column.dtype.kind not in "iub" for column in (x, y, t_us, p)):
         raise TornFile(f"{path} has columns that are no lists of integers, in events/x, y, t, p")
     if len({len(column) for column in (x, y, t_us, p)}) > 1 or (np.diff(t_us.astype(np.int64)) < 0).any():
