@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anyseg_ros.sync.buffers import Item
-from anyseg_ros.sync.timing import RETURN_STREAK
+from anyseg_ros.sync.timing import CATCH_UP_NS, RETURN_STREAK
 from anyseg_ros.sync.track import SensorTrack
 
 
@@ -44,26 +44,39 @@ class Due:
     arrival_ns: int
 
 
-def standing(track: SensorTrack, now_ns: int) -> tuple[bool, int]:
-    """What sensors are preferred by, the smallest first: one that leads to nothing comes after all others."""
-    return track.usability.refused(now_ns), track.rank
+def standing(track: SensorTrack, reference: SensorTrack | None, now_ns: int) -> tuple[bool, bool, int]:
+    """What sensors are preferred by, the smallest first: one that leads to nothing comes after all others.
+
+    Before it come those whose stamps have jumped alone, and still tell another time than the reference's.
+    """
+    apart = reference is not None and track.is_apart(reference)
+    return track.usability.refused(now_ns), apart, track.rank
 
 
-def best_reference(tracks: Sequence[SensorTrack], now_ns: int) -> SensorTrack | None:
+def best_reference(tracks: Sequence[SensorTrack], reference: SensorTrack | None, now_ns: int) -> SensorTrack | None:
     """The live sensor to be preferred, of those that stand alike one that delivers steadily before a new one."""
 
-    def preferred(track: SensorTrack) -> tuple[bool, bool, int]:
-        refused, rank = standing(track, now_ns)
-        return refused, track.streak < RETURN_STREAK, rank
+    def preferred(track: SensorTrack) -> tuple[bool, bool, bool, int]:
+        refused, apart, rank = standing(track, reference, now_ns)
+        return refused, apart, track.streak < RETURN_STREAK, rank
 
     return min((track for track in tracks if track.live), key=preferred, default=None)
 
 
-def takes_over(track: SensorTrack, reference: SensorTrack, now_ns: int) -> bool:
-    """Whether a sensor that has just delivered takes the place of a live reference."""
-    if standing(track, now_ns) >= standing(reference, now_ns):
+def takes_over(track: SensorTrack, reference: SensorTrack, reached_ns: int, now_ns: int) -> bool:
+    """Whether a sensor that has just delivered takes the place of a live reference.
+
+    One whose stamps lie far below what has been reached may be catching up, as after a cut of its connection. In the
+    lead it would be silent meanwhile, so that it waits; but not for ever, because its clock may be behind for good.
+    """
+    if standing(track, reference, now_ns) >= standing(reference, reference, now_ns):
         return False
-    return track.streak >= RETURN_STREAK or reference.usability.refused(now_ns)
+    if reference.usability.refused(now_ns):
+        return True
+    assert track.newest_ns is not None  # it has just delivered
+    far_behind = reached_ns - track.newest_ns > track.timing.step_back_ns
+    catches_up = far_behind and not track.jumped_lately(now_ns) and now_ns - track.streak_ns < CATCH_UP_NS
+    return track.streak >= RETURN_STREAK and not catches_up
 
 
 def due_stamps(track: SensorTrack, floor: Floor, most: int) -> tuple[list[Due], int]:

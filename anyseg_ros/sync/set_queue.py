@@ -39,6 +39,11 @@ class SetQueue:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def reached_ns(self) -> int:
+        """Corrected time of the newest set that was given out or is open."""
+        return max(self.floor.corrected_ns, self._open[-1].reference_ns if self._open else self.floor.corrected_ns)
+
     def open_due(self, track: SensorTrack, since: Floor, now_ns: int) -> bool:
         """Open a set for each stamp of the reference that is due and above ``since``; returns whether there was one."""
         due, skipped = due_stamps(track, self.floor.raised_to(since), self._config.max_open_sets)

@@ -20,7 +20,7 @@ from anyseg_ros.sync.buffers import Fate, Item
 from anyseg_ros.sync.health import HealthJudge, SensorHealth
 from anyseg_ros.sync.jumps import Verdict
 from anyseg_ros.sync.output_health import OutputHealth, OutputJudge
-from anyseg_ros.sync.reference import NO_FLOOR, Floor, best_reference, standing, takes_over
+from anyseg_ros.sync.reference import NO_FLOOR, Floor, best_reference, takes_over
 from anyseg_ros.sync.resets import Reset, ResetLog
 from anyseg_ros.sync.set_queue import SetQueue
 from anyseg_ros.sync.timing import READY_COUNT, SyncConfig
@@ -108,7 +108,7 @@ class Synchronizer:
             for track in self._order:
                 track.age(now_ns)
             if self._reference is not None and not self._reference.live:
-                self._switch(best_reference(self._order, now_ns), now_ns)
+                self._switch(best_reference(self._order, self._reference, now_ns), now_ns)
             self._queue.expire(now_ns)
         return self._give(now_ns)
 
@@ -134,7 +134,7 @@ class Synchronizer:
             track.usability.held(track.timing.name in used)
         leader.usability.led(bool(used), now_ns)
         if leader is self._reference and leader.usability.refused(now_ns):
-            best = best_reference(self._order, now_ns)
+            best = best_reference(self._order, leader, now_ns)
             if best is not None and best is not leader:
                 self._switch(best, now_ns)
         return self._give(now_ns)
@@ -207,21 +207,20 @@ class Synchronizer:
         track.accept(item)
         self._queue.arrived(track)
         reference = self._reference
-        better = reference is not None and standing(track, now_ns) < standing(reference, now_ns)
-        if reference is None or (better and not self._answered):
+        if reference is None or (not self._answered and track.rank < reference.rank):
             self._switch(
                 track, now_ns, since=Floor(item.start_ns if track.timing.is_event else item.corrected_ns - 1, 0)
             )
         elif track is reference:
             self._open_due(track, now_ns)
-        elif takes_over(track, reference, now_ns):
-            self._switch(track, now_ns)
+        elif takes_over(track, reference, self._queue.reached_ns, now_ns):
+            self._switch(track, now_ns, returns=not reference.usability.refused(now_ns))
         if track is self._reference and not track.timing.is_event:
             track.late_in_a_row = 0 if item.due else track.late_in_a_row + 1
             if not item.due:
                 track.settle(item, Fate.LATE)
 
-    def _switch(self, track: SensorTrack | None, now_ns: int, since: Floor = NO_FLOOR) -> None:
+    def _switch(self, track: SensorTrack | None, now_ns: int, since: Floor = NO_FLOOR, returns: bool = False) -> None:
         """Make a sensor the reference, or none. Open sets still close; nothing at or below them is due again.
 
         Args:
@@ -229,6 +228,7 @@ class Synchronizer:
             now_ns: the clock.
             since: the first of all is answered from its present measurement on; what was waiting there while no
                 sensor was alive is not.
+            returns: it takes the place of a sensor that is alive.
         """
         self._queue.raise_floor_to_open()
         self._since = since
@@ -236,18 +236,18 @@ class Synchronizer:
         self._answered = self._answered and track is not None
         if track is not None:
             track.crossed_ns = None
-            self._open_due(track, now_ns)
+            self._open_due(track, now_ns, returns)
 
-    def _open_due(self, track: SensorTrack, now_ns: int) -> None:
+    def _open_due(self, track: SensorTrack, now_ns: int, returns: bool = False) -> None:
         """Open a set for each stamp of the reference ``track`` that is due.
 
         A reference whose steady stamps lie far below the last output lives in an earlier time than the sensor before
         it did. It would be silent until it had caught up, so that its time is taken for the time from now on. Less is
-        enough where its own stamps have just jumped.
+        enough where its own stamps have just jumped, and where it took the lead from a sensor that is alive.
         """
         assert track.newest_ns is not None  # a live sensor has delivered
         behind_ns = self._queue.floor.corrected_ns - track.newest_ns
-        least_ns = 0 if track.jumped_lately(now_ns) else self.config.jump_ns
+        least_ns = 0 if returns or track.jumped_lately(now_ns) else self.config.jump_ns
         if track.ready >= READY_COUNT and behind_ns > max(least_ns, track.timing.step_back_ns):
             self._queue.flush(now_ns)
             reason = f"'{track.timing.name}' is now the reference, {behind_ns / 1e9:.3f} s behind the last output"

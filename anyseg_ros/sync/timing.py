@@ -15,6 +15,9 @@ SECOND = 1_000_000_000
 RETURN_STREAK = 3
 """A better sensor takes over as reference after this many consecutive measurements in period."""
 
+CATCH_UP_NS = SECOND
+"""But not before it has delivered in period for so long, while its stamps lie far below what has been answered."""
+
 IN_PERIOD = 1.5
 """Consecutive stamps at most this many periods apart are in period."""
 

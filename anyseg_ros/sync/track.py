@@ -22,7 +22,7 @@ class SensorTrack:
 
     Attributes:
         ready: good measurements since it was last silent, disabled or reset.
-        streak: the last so many of them came in period.
+        streak: the last so many of them came in period; streak_ns: ``now`` when the first of those did.
         stale: silent by ``now`` for its stale time.
         newest_ns: its newest corrected stamp, for events the watermark.
         crossed_ns: events as reference: the newest multiple of the period that was looked at.
@@ -50,7 +50,7 @@ class SensorTrack:
         self.outcomes: deque[bool] = deque(maxlen=KEPT_OUTCOMES)
         self.verdicts: deque[bool] = deque(maxlen=KEPT_OUTCOMES)
         self.usability = Usability()
-        self.ready = self.streak = 0
+        self.ready = self.streak = self.streak_ns = 0
         self.late_in_a_row = 0
         self.stale = False
         self.newest_ns: int | None = None
@@ -86,6 +86,13 @@ class SensorTrack:
     def jumped_lately(self, now_ns: int) -> bool:
         """Whether its stamps have jumped alone, at most ``jump_ns`` ago."""
         return self.jumped_ns is not None and now_ns - self.jumped_ns <= self._jump_ns
+
+    def is_apart(self, other: SensorTrack) -> bool:
+        """Whether its stamps have jumped alone, and differ from another sensor's by more than ``jump_ns`` since."""
+        mine, others = self.arrivals.lags_ns, other.arrivals.lags_ns
+        if self.jumped_ns is None or mine is None or others is None:
+            return False
+        return abs(mine[0] - others[0]) > self._jump_ns
 
     def admit(self, measurement: Measurement, now_ns: int) -> Item | None:
         """A measurement as the buffer keeps it, or None where it is refused; the refusal is counted.
@@ -135,6 +142,8 @@ class SensorTrack:
         if interval is None or interval > 0:
             in_period = interval is not None and interval <= IN_PERIOD * self.timing.period_ns
             self.streak = self.streak + 1 if in_period else 1
+            if self.streak == 1:
+                self.streak_ns = item.arrival_ns
             self.newest_ns = item.corrected_ns
         started = item.arrival_ns != 0
         lag = item.arrival_ns - item.start_ns if started else None
@@ -150,7 +159,7 @@ class SensorTrack:
     def start_clock(self, now_ns: int) -> None:
         """Simulated time begins: what was seen before is as good as seen now."""
         if self.seen_ns is not None:
-            self.seen_ns = self.beat_ns = now_ns
+            self.seen_ns = self.beat_ns = self.streak_ns = now_ns
 
     def settle(self, item: Item, fate: Fate) -> None:
         """Decide the fate of a measurement, unless it is decided or an open set holds it."""

@@ -161,18 +161,20 @@ def test_a_promoted_sensor_in_an_earlier_time_does_not_wait_until_it_catches_up(
 def test_the_set_that_waits_at_a_promotion_into_an_earlier_time_costs_no_measurement_of_it():
     """That set closes far above the stamps of the new time, which are not too old for the next one."""
     player = Player(timing("lidar"), timing("camera"), timing("depth"), max_wait_ms=400)
-    play(player, frames("camera", 0, 1000) + frames("depth", 0, 900, lag_ms=60))
+    rig = frames("camera", 0, 1000) + frames("depth", 0, 900, lag_ms=160)
+    play(player, rig + frames("lidar", -19_910, -19_010, lag_ms=20_021))
     assert player.sync.open_sets == 1
-    play(player, frames("lidar", -19_010, -18_810, lag_ms=20_021, period_ms=100))
-    assert stamps_ms(player.sets)[-2:] == [1000, -18_810]
-    assert player.counts("lidar") == {"received": 3, "used": 1, "unused": 1, "buffered": 1}
+    play(player, frames("lidar", -18_910, -18_810, lag_ms=20_021))
+    assert stamps_ms(player.sets)[-3:] == [1000, -18_910, -18_810]
+    assert player.counts("lidar") == {"received": 12, "used": 2, "unused": 10}
 
 
 def test_a_promotion_into_an_earlier_time_leaves_the_window_of_events_whole():
     player = Player(timing("event", 20), timing("camera"), timing("depth"), max_wait_ms=400)
-    play(player, frames("camera", 0, 1000) + frames("depth", 0, 900, lag_ms=60))
+    rig = frames("camera", 0, 1000) + frames("depth", 0, 900, lag_ms=160)
+    play(player, rig + chunks(-19_950, -18_950, lag_ms=19_975, step_ms=20))
     assert player.sync.open_sets == 1
-    play(player, chunks(-18_990, -18_910, lag_ms=19_975, step_ms=20))
+    play(player, chunks(-18_950, -18_910, lag_ms=19_975, step_ms=20))
     assert stamps_ms(player.sets)[-2:] == [1000, -18_920]
     assert len(player.sets[-1].present["event"].payload) == 30
 
