@@ -100,7 +100,9 @@ RULES = [
 
 
 def test_the_gap_after_a_reference_cut_is_measured_between_receipts():
-    due = owed(10) + [Due(START + (1050 + 200 * k) * MS, "lidar", "L", *[START + (1100 + 200 * k) * MS] * 2) for k in range(5)]
+    due = owed(10) + [
+        Due(START + (1050 + 200 * k) * MS, "lidar", "L", *[START + (1100 + 200 * k) * MS] * 2) for k in range(5)
+    ]
     received = [item.arrival_ns for item in due]
     cut = Cut("camera", 960 * MS, 3000 * MS)
     (gap,) = reference_gaps(due, received, [cut], RULES, START)
