@@ -10,6 +10,8 @@ KEPT_TIMES = 32
 KEPT_INTERVALS = 15
 ENOUGH_INTERVALS = 5
 OUTLIERS_ONE_IN = 32
+VAIN_WAITS = 3
+AGREEING_LAGS = 2
 PLAUSIBLE = 4
 
 
@@ -27,6 +29,7 @@ class Arrivals:
         self._intervals: deque[int] = deque(maxlen=KEPT_INTERVALS)
         self._cached_lags: tuple[int, int] | None = None
         self._cached_period: int | None = None
+        self._vain = 0
 
     def record(self, lag_ns: int | None, now_ns: int, interval_ns: int | None) -> None:
         """Take one arrival in.
@@ -49,11 +52,27 @@ class Arrivals:
         self._lags.clear()
         self._intervals.clear()
         self._cached_lags = self._cached_period = None
+        self._vain = 0
         self.pause()
 
     def pause(self) -> None:
         """Start the rate again: after a silence, the time of silence is not counted in."""
         self._times.clear()
+
+    def waited(self, in_vain: bool) -> None:
+        """A set has waited for it, in vain or not."""
+        self._vain = self._vain + 1 if in_vain else 0
+
+    @property
+    def least_lag_ns(self) -> int | None:
+        """The lag with which the next measurement comes at best; None where nothing has been learned.
+
+        It is the smallest that is remembered, but after a few waits in vain the largest of the last two: it may have
+        become late for good, and a single quick one is an exception.
+        """
+        if self.lags_ns is None:
+            return None
+        return self.lags_ns[0] if self._vain < VAIN_WAITS else max(list(self._lags)[-AGREEING_LAGS:])
 
     @property
     def lags_ns(self) -> tuple[int, int] | None:

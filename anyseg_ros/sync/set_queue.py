@@ -64,6 +64,7 @@ class SetQueue:
         for waiting in self._open:
             if name in waiting.pending and is_final(track, waiting.reference_ns):
                 del waiting.pending[name]
+                track.arrivals.waited(in_vain=False)
 
     def came_late(self, track: SensorTrack, item: Item) -> bool:
         """Whether a set that has closed without a measurement, or with a farther partner, would have taken it."""
@@ -89,6 +90,7 @@ class SetQueue:
             late = [n for n, until in waiting.pending.items() if until <= now_ns or self._tracks[n].stale]
             for name in late:
                 del waiting.pending[name]
+                self._tracks[name].arrivals.waited(in_vain=True)
 
     def deadline_ns(self) -> int | None:
         """The ``now`` at which the next set stops waiting; None where none is open."""

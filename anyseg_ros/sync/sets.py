@@ -64,16 +64,16 @@ def waits_until(track: SensorTrack, reference_ns: int, now_ns: int, config: Sync
     Returns:
         the ``now`` at which the partner's measurement is there by the robust largest of the learned lags and a
         margin, at most ``max_wait_ns`` from now. None where it is final, not to be waited for, or would
-        not arrive within ``max_wait_ns`` even with its smallest lag.
+        not arrive within ``max_wait_ns`` even with its smallest lag, or has become too late for that of late.
     """
     if not track.waited_for or is_final(track, reference_ns):
         return None
     latest = now_ns + config.max_wait_ns
-    lags = track.arrivals.lags_ns
-    if lags is None:
+    lags, least_ns = track.arrivals.lags_ns, track.arrivals.least_lag_ns
+    if lags is None or least_ns is None:
         return latest
     expected = expected_stamp(track, reference_ns)
-    if expected + lags[0] > latest:
+    if expected + least_ns > latest:
         return None
     return max(now_ns, min(latest, expected + lags[1] + config.margin_ns))
 
