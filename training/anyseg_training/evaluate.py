@@ -137,7 +137,12 @@ def labels_from(logits: Tensor | None, grid: tuple[int, int]) -> np.ndarray:
 
 
 def evaluate(
-    model: AnySeg, pack: Pack, normaliser: Normaliser, prior: np.ndarray, protocol: str = "skip", bar: bool = True
+    model: AnySeg,
+    pack: Pack,
+    normaliser: Normaliser,
+    prior: np.ndarray | None,
+    protocol: str = "skip",
+    bar: bool = True,
 ) -> dict:
     """Score a model on a pack.
 
@@ -145,7 +150,8 @@ def evaluate(
         model: the network.
         pack: the split to score.
         normaliser: of the checkpoint.
-        prior: uint8 [H,W], each position's most frequent class in the training set: the answer to beat.
+        prior: uint8 [H,W], each position's most frequent class in the training set: the answer to beat; None leaves
+            it out of the report.
         protocol: name in ``PROTOCOLS``: what a missing modality means.
         bar: show progress.
 
@@ -161,7 +167,7 @@ def evaluate(
 
 
 def evaluate_network(
-    network: Network, classes: int, pack: Pack, normaliser: Normaliser, prior: np.ndarray, protocol: str = "skip"
+    network: Network, classes: int, pack: Pack, normaliser: Normaliser, prior: np.ndarray | None, protocol: str = "skip"
 ) -> dict:
     """Score a network as the node runs it: any backend and precision. Else as ``evaluate``."""
     ask = partial(network_logits, network)
@@ -174,15 +180,16 @@ def scored(
     classes: int,
     pack: Pack,
     normaliser: Normaliser,
-    prior: np.ndarray,
+    prior: np.ndarray | None,
     protocol: str,
     device: torch.device,
     bar: bool = True,
 ) -> dict:
     """What ``ask(images, present, names, protocol, generator)`` reaches on a pack; else as ``evaluate``."""
-    if prior.shape != pack.grid or classes != len(pack.index["classes"]):
+    grid = pack.grid if prior is None else prior.shape
+    if grid != pack.grid or classes != len(pack.index["classes"]):
         raise PackError(
-            f"grid {prior.shape} and {classes} classes do not fit {pack.root} with grid {pack.grid} "
+            f"grid {grid} and {classes} classes do not fit {pack.root} with grid {pack.grid} "
             f"and {len(pack.index['classes'])} classes"
         )
     counts: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros((classes, classes + 1), np.int64))
@@ -192,7 +199,8 @@ def scored(
         generator = torch.Generator().manual_seed(SEED + i)
         found = ask(stack, pack.present[i], pack.modalities, PROTOCOLS[protocol], generator)
         answers = {a.subset: labels_from(a.logits, pack.grid) for a in found}
-        answers[PRIOR] = prior
+        if prior is not None:
+            answers[PRIOR] = prior
         sample = pack.samples[i]
         for subset, answer in answers.items():
             added = confusion(answer, labels, classes)

@@ -59,7 +59,7 @@ def lose_pixels(share: float) -> Change:
         for row in kept:
             row[torch.randperm(count, generator=generator)[round(share * count) :]] = True
         mask = kept.view(len(images), 1, *patches).repeat_interleave(PATCH_PX, 2).repeat_interleave(PATCH_PX, 3)
-        return images * mask[..., :height, :width]
+        return images * mask[..., :height, :width].to(images.device)
 
     return change
 
@@ -70,7 +70,7 @@ def add_noise(level: str) -> Change:
 
     def change(images: Tensor, generator: torch.Generator) -> Tensor:
         noisy = images + deviation * torch.randn(images.shape, generator=generator).to(images)
-        draw = torch.rand(len(images), 1, *images.shape[2:], generator=generator).expand_as(images)
+        draw = torch.rand(len(images), 1, *images.shape[2:], generator=generator).to(images.device).expand_as(images)
         noisy = torch.where(draw < share / 2, -EXTREME, noisy)
         return torch.where(draw > 1 - share / 2, EXTREME, noisy)
 

@@ -22,20 +22,21 @@ def report(counts: Counts, pack: Pack, protocol: str) -> dict:
     """MIoU in percent per subset and condition, IoU per class, and the confusion itself.
 
     Args:
-        counts: (subset or ``prior``, condition or ``all``) -> int64 [K,K+1] of ``confusion``.
+        counts: (subset or ``prior``, condition or ``all``) -> int64 [K,K+1] of ``confusion``; ``prior`` may lack.
         pack: what was scored.
         protocol: name in ``PROTOCOLS``.
 
     Raises:
         PackError: no pixel of the pack is labelled.
     """
-    if counts[PRIOR, ALL].sum() == 0:
+    names = [name for name, condition in counts if condition == ALL]
+    subsets = [name for name in names if name != PRIOR]
+    if not subsets or counts[subsets[-1], ALL].sum() == 0:
         raise PackError(f"{pack.root} has no labelled pixel; nothing can be scored")
-    subsets = [name for name, condition in counts if condition == ALL and name != PRIOR]
     conditions = list(dict.fromkeys(condition for _, condition in counts))
     overall = {name: miou(counts[name, ALL]) for name in subsets}
     absent_as_zero = {name: miou(counts[name, ALL], absent_as_zero=True) for name in subsets}
-    present = counts[PRIOR, ALL].sum(1) > 0
+    present = counts[subsets[-1], ALL].sum(1) > 0
     return {
         "samples": len(pack),
         "drives": len({s["drive"] for s in pack.samples}),
@@ -51,19 +52,19 @@ def report(counts: Counts, pack: Pack, protocol: str) -> dict:
         "miou_absent_as_zero_mean": mean(absent_as_zero),
         "miou_damaged_mean": mean({name: v for name, v in overall.items() if name != subsets[-1]}),
         "miou_expected": {str(p): expected(overall, p) for p in FAILURE_CHANCES},
-        "prior_miou": miou(counts[PRIOR, ALL]),
+        "prior_miou": miou(counts[PRIOR, ALL]) if PRIOR in names else None,
         "by_condition": {
-            condition: {name: miou(counts[name, condition]) for name in [*subsets, PRIOR]} for condition in conditions
+            condition: {name: miou(counts[name, condition]) for name in names} for condition in conditions
         },
         "by_condition_absent_as_zero": {
-            condition: {name: miou(counts[name, condition], absent_as_zero=True) for name in [*subsets, PRIOR]}
+            condition: {name: miou(counts[name, condition], absent_as_zero=True) for name in names}
             for condition in conditions
         },
         "iou_per_class": {name: class_ious(counts[name, ALL]) for name in subsets},
         "iou_per_class_by_condition": {
             condition: {name: class_ious(counts[name, condition]) for name in subsets} for condition in conditions
         },
-        "confusion": {name: counts[name, ALL].tolist() for name in [*subsets, PRIOR]},
+        "confusion": {name: counts[name, ALL].tolist() for name in names},
     }
 
 
@@ -103,7 +104,7 @@ def markdown(result: dict) -> str:
     ]
     for condition, scores in result["by_condition"].items():
         values = {name: scores[name] for name in subsets}
-        lines.append(row(condition, [*map(fixed, values.values()), fixed(mean(values)), fixed(scores["prior"])]))
+        lines.append(row(condition, [*map(fixed, values.values()), fixed(mean(values)), fixed(scores.get(PRIOR))]))
     zero = result["miou_absent_as_zero"]
     lines.append(row("all, absent classes as 0", [*map(fixed, zero.values()), fixed(mean(zero)), ""]))
     chances = ", ".join(f"{fixed(v)} at {float(p):.0%}" for p, v in result["miou_expected"].items())

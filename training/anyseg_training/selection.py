@@ -85,6 +85,14 @@ class Selection:
         return score
 
 
+def trained_on(meta: CheckpointMeta, scored: Pack, training: Pack | None) -> str:
+    """A warning for a report whose figures are of the training set; empty where they are not known to be."""
+    known = {meta.training.get("scenes")} | ({scenes_digest(training)} if training else set())
+    if scenes_digest(scored) not in known:
+        return ""
+    return f"WARNING: {scored.root} holds the very scenes that were trained on; these figures say nothing of others. "
+
+
 def how_chosen(meta: CheckpointMeta, scored: Pack) -> str:
     """A sentence for a report: on what the weights were selected, and whether that is what was scored."""
     if "selection" not in meta.training:

@@ -20,9 +20,11 @@ from anyseg_training.fitting import check_encoding, load_fitting
 from anyseg_training.networks import open_networks
 from anyseg_training.panels import draw_panels
 from anyseg_training.pixel_baseline import pixel_baseline
+from anyseg_training.precision import device_of
 from anyseg_training.protocols import PROTOCOLS
 from anyseg_training.report import markdown
-from anyseg_training.selection import how_chosen
+from anyseg_training.runinfo import describe_file, describe_pack
+from anyseg_training.selection import how_chosen, trained_on
 from anyseg_training.tsne import draw_tsne
 
 
@@ -36,8 +38,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--precision", choices=CHOICES, help="score what the node runs in it on a CPU (default: the network as trained)"
     )
     score.add_argument("--pack", type=Path, required=True, help="packed split to score")
-    score.add_argument("--train-pack", type=Path, required=True, help="packed training set, for the prior to beat")
+    score.add_argument("--train-pack", type=Path, help="packed training set, for the prior to beat")
     score.add_argument("--out", type=Path, required=True, help="writes OUT.json and OUT.md")
+    score.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
     score.add_argument("--protocol", choices=sorted(PROTOCOLS), default="skip", help="what a missing sensor means")
     score.set_defaults(run=run_evaluate)
 
@@ -65,22 +68,30 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run_evaluate(args: argparse.Namespace) -> None:
     """``anyseg-train evaluate``."""
     pack = Pack(args.pack)
-    prior = np.asarray(Pack(args.train_pack).prior)
+    training = Pack(args.train_pack) if args.train_pack else None
+    prior = None if training is None else np.asarray(training.prior)
     if args.precision or args.checkpoint.suffix == ".onnx":
+        if args.device not in ("auto", "cpu"):
+            raise ValueError(
+                f"--device {args.device}: ONNX files and --precision are scored as the node runs them on a CPU; "
+                "leave --device out"
+            )
         result, meta = evaluate_as_run(args.checkpoint, args.precision or "fp32", pack, prior, args.protocol)
     else:
         model, meta = load_fitting(args.checkpoint, pack)
+        model.to(device_of(args.device))
         result = evaluate(model, pack, Normaliser(pack.modalities, meta.normalisation), prior, args.protocol)
-    result["selection"] = how_chosen(meta, pack)
+    result["selection"] = trained_on(meta, pack, training) + how_chosen(meta, pack)
+    result["checkpoint"], result["pack"] = describe_file(args.checkpoint)["content"], describe_pack(pack)["index"]
     text = f"{result['selection']}\n\n{markdown(result)}"
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix(".json").write_text(json.dumps(result))
-    args.out.with_suffix(".md").write_text(text)
+    args.out.with_name(args.out.name + ".json").write_text(json.dumps(result))  # a name may hold a dot: rmm-0.25
+    args.out.with_name(args.out.name + ".md").write_text(text)
     print(text)
 
 
 def evaluate_as_run(
-    path: Path, precision: str, pack: Pack, prior: np.ndarray, protocol: str
+    path: Path, precision: str, pack: Pack, prior: np.ndarray | None, protocol: str
 ) -> tuple[dict, CheckpointMeta]:
     """Scores of what the node runs: an ONNX file, or a checkpoint in another precision.
 

@@ -7,10 +7,12 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from anyseg_ros.model.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from anyseg_training.commands.grids import grid_from
 from anyseg_training.foreign import convert_release
+from anyseg_training.runinfo import describe_file
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -31,12 +33,33 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run_export(args: argparse.Namespace) -> None:
     """``anyseg-train export``."""
     model, meta = load_checkpoint(args.checkpoint)
-    scores = json.loads(args.scores.read_text())
-    if scores["protocol"] != "skip":
-        raise ValueError(f"{args.scores} is of protocol {scores['protocol']}; a checkpoint carries those of 'skip'")
+    scores = scores_of(args.checkpoint, args.scores)
     miou = {name: round(value, 2) for name, value in scores["miou"].items()}
     save_checkpoint(args.out, model, CheckpointMeta(**(asdict(meta) | {"miou": miou})), half=True)
     print(f"{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB, mIoU {miou}")
+
+
+def scores_of(checkpoint: Path, path: Path) -> dict[str, Any]:
+    """The report of a checkpoint, as ``evaluate`` wrote it.
+
+    Raises:
+        ValueError: it is none, of another protocol, or of another checkpoint.
+    """
+    try:
+        scores = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}; expected what 'anyseg-train evaluate' wrote") from error
+    if not isinstance(scores, dict) or not {"protocol", "miou"} <= scores.keys():
+        raise ValueError(f"{path} is no report of 'anyseg-train evaluate': it has no protocol and miou")
+    if scores["protocol"] != "skip":
+        raise ValueError(f"{path} is of protocol {scores['protocol']}; a checkpoint carries those of 'skip'")
+    found, wanted = scores.get("checkpoint"), describe_file(checkpoint)["content"]
+    if found != wanted:
+        raise ValueError(
+            f"{path} has the scores of another checkpoint (digest {found}) than {checkpoint} ({wanted}); "
+            "run 'anyseg-train evaluate' on this one"
+        )
+    return scores
 
 
 def run_convert(args: argparse.Namespace) -> None:
