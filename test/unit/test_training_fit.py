@@ -186,7 +186,7 @@ def test_a_second_round_on_other_data_keeps_the_normalisation_of_the_first(folde
     runs = [str(tmp_path / name) for name in ("first", "second")]
     assert main(["teacher", "--pack", str(folder / "train"), "--out", runs[0], "--set", *tiny]) == 0
     first = f"{runs[0]}/checkpoint.safetensors"
-    begin = ["--teacher", first, "--init", first, "--out", runs[1], "--set", *tiny]
+    begin = ["--teacher", first, "--init", first, "--out", runs[1], "--set", *tiny, "modality_dropout=sample"]
     assert main(["student", "--pack", str(folder / "val"), *begin]) == 0
     used = load_checkpoint(f"{runs[1]}/checkpoint.safetensors")[1].normalisation
     assert used == Pack(folder / "train").normalisation != Pack(folder / "val").normalisation

@@ -87,6 +87,11 @@ def train(args: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
             "the recipe distils (mad_weight, umd_weight or cmd_weight > 0); give --teacher CHECKPOINT, "
             "or --set mad_weight=0 umd_weight=0 cmd_weight=0"
         )
+    if args.command == "student" and recipe.modality_dropout == "none":
+        raise ValueError(
+            "the recipe has modality_dropout 'none', with which a student never misses a sensor and is a second "
+            "teacher; --set modality_dropout=sample (or batch), or train a 'teacher'"
+        )
     model = fresh_model(args, recipe, pack, normalisation)
     normaliser = Normaliser(pack.modalities, normalisation)
 
@@ -106,6 +111,7 @@ def train(args: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
         pack, normaliser, samples_at_once(recipe), recipe.zoom_max, recipe.seed, recipe.sensor_noise
     )
     trainer = Trainer(model, recipe, batches, pack.index["class_pixels"], teacher)
+    trainer.state.inputs = contents_of(args)
 
     def started(step: int) -> None:
         (args.out / "recipe.yaml").write_text(as_yaml(recipe))
@@ -162,6 +168,12 @@ def inputs_of(args: argparse.Namespace) -> dict[str, Any]:
     return found | {name: describe_file(path) for name, path in files.items() if path}
 
 
+def contents_of(args: argparse.Namespace) -> dict[str, str]:
+    """Digests by name of what a resumed run must share; the selection split is told apart by its own record."""
+    found = inputs_of(args)
+    return {name: entry.get("index") or entry["content"] for name, entry in found.items() if name != "selection"}
+
+
 def description(
     model: AnySeg, pack: Pack, normalisation: Normalisation, recipe: Recipe, role: str, step: int, record: Record | None
 ) -> CheckpointMeta:
@@ -173,6 +185,7 @@ def description(
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "samples": len(samples),
         "drives": len({s["drive"] for s in samples}),
+        "scenes": scenes_digest(pack),
         "augmentation": AUGMENTATION + ", sensor noise" * recipe.sensor_noise,
         "selection": record,
     }
