@@ -35,10 +35,12 @@ from anyseg_training.objective import Objective, Part, Seeing
 from anyseg_training.precision import check_precision, device_of
 from anyseg_training.schedule import learning_rate, make_optimizer
 from anyseg_training.selection import Selection
-from anyseg_training.state import TrainingState, load_state, save_state
+from anyseg_training.state import TrainingState, copied_buffers, load_state, restore_buffers, save_state
 
 LOG_EVERY_STEPS = 20
 STATE = "state.safetensors"
+# Steps in a row that may overflow in float16: from 2**16 the scale is then at 2**-8, and no gradient is too large.
+LEFT_OUT_AT_MOST = 24
 # Distance between the seeds of the parts of a step; far above any seed of a first part.
 PART_STRIDE = 1 << 44
 
@@ -111,6 +113,7 @@ class Trainer:
         scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
         average = {k: v.clone() for k, v in model.state_dict().items()}
         self.state = TrainingState(model, optimizer, average, 0, scaler)
+        self._left_out = 0
 
     def step(self, *batches: Batch) -> dict[str, float]:
         """One optimiser step on this process's micro-batches.
@@ -119,7 +122,7 @@ class Trainer:
             The losses of the global batch, ``grad_norm`` before clipping, and ``lr``.
 
         Raises:
-            DivergedError: the gradient is not finite; nothing was changed.
+            DivergedError: the gradient is not finite (in float16: of too many steps in a row); no weight was changed.
             ValueError: there are more or fewer samples than the recipe says.
         """
         state, recipe = self.state, self.recipe
@@ -129,6 +132,7 @@ class Trainer:
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, recipe)
         state.model.train()
+        before = copied_buffers(state.model)
         hard = self._hard_pixels(batches) if len(batches) > 1 else None
         state.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
@@ -138,7 +142,10 @@ class Trainer:
         losses = {name: float(parallel.total(value)) for name, value in sums.items()}
         norm = self._update(losses)
         state.step += 1
-        self._average()
+        if math.isfinite(norm):
+            self._average()
+        else:  # the scaler left the weights alone; what the overflow did to BatchNorm goes, too
+            restore_buffers(state.model, before)
         return losses | {"grad_norm": norm, "lr": state.optimizer.param_groups[0]["lr"]}
 
     def _learn(self, number: int, batch: Batch, hard: HardPixels | None) -> dict[str, Tensor]:
@@ -154,11 +161,10 @@ class Trainer:
     def _hard_pixels(self, batches: tuple[Batch, ...]) -> HardPixels:
         """One count of hard pixels for all micro-batches; leaves the statistics of BatchNorm as they were."""
         model, numbers = self.state.model, range(len(batches))
-        before = [buffer.clone() for buffer in model.buffers()]
+        before = copied_buffers(model)
         parts = [self._part(n) for n in numbers]
         hard = self.objective.hard_pixels(model, map(self._moved, batches), self._seeded, parts)
-        for buffer, value in zip(model.buffers(), before, strict=True):
-            buffer.copy_(value)
+        restore_buffers(model, before)
         return hard
 
     def _part(self, number: int) -> Part:
@@ -183,10 +189,12 @@ class Trainer:
         state = self.state
         state.scaler.unscale_(state.optimizer)
         norm = float(nn.utils.clip_grad_norm_(state.model.parameters(), self.recipe.clip_norm))
-        if not math.isfinite(norm) and not state.scaler.is_enabled():  # the scaler leaves such a step out by itself
+        self._left_out = 0 if math.isfinite(norm) else self._left_out + 1
+        # The scaler leaves such a step out by itself, and halves the scale, until nothing overflows.
+        if self._left_out > (LEFT_OUT_AT_MOST if state.scaler.is_enabled() else 0):
             raise DivergedError(
-                f"step {state.step}: the gradient's norm is {norm} with losses {losses}; lower lr, raise warmup_steps, "
-                "or choose precision float32; the last saved state is from before"
+                f"step {state.step}: the gradient's norm is {norm} in {self._left_out} steps in a row, with losses "
+                f"{losses}; lower lr, raise warmup_steps, or choose precision float32; the last saved state is whole"
             )
         state.scaler.step(state.optimizer)
         state.scaler.update()

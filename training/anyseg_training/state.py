@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anyseg_ros.model.checkpoint import CheckpointError, read_safetensors, write_atomically
 from anyseg_ros.model.segmentor import AnySeg
@@ -17,6 +17,7 @@ from anyseg_training.config import Recipe
 
 # What may differ between the run that saved a state and the one that resumes it.
 FREE_TO_CHANGE = ("save_minutes", "threads", "workers", "device")
+INPUT_WORDS = {"train": "--pack", "init": "--init", "backbone": "--backbone-weights", "teacher": "--teacher"}
 
 
 @dataclass
@@ -31,6 +32,7 @@ class TrainingState:
         scaler: of the gradients; idle unless the precision is float16.
         selection: on what the best weights are selected, and which are the best so far (see ``selection``); None when
             nothing selects.
+        inputs: digests by name of the pack and the weights that the run reads.
     """
 
     model: AnySeg
@@ -39,6 +41,18 @@ class TrainingState:
     step: int
     scaler: torch.amp.GradScaler
     selection: dict[str, Any] | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+def copied_buffers(model: nn.Module) -> list[Tensor]:
+    """What a forward pass in training changes: the statistics of BatchNorm."""
+    return [buffer.clone() for buffer in model.buffers()]
+
+
+def restore_buffers(model: nn.Module, values: list[Tensor]) -> None:
+    """Put back what ``copied_buffers`` gave."""
+    for buffer, value in zip(model.buffers(), values, strict=True):
+        buffer.copy_(value)
 
 
 def comparable(recipe: Recipe) -> dict:
@@ -58,6 +72,7 @@ def save_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
         "recipe": json.dumps(comparable(recipe)),
         "scaler": json.dumps(state.scaler.state_dict()),
         "selection": json.dumps(state.selection),
+        "inputs": json.dumps(state.inputs),
     }
     write_atomically(path, tensors, header)
 
@@ -66,8 +81,8 @@ def load_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
     """Read a state in place.
 
     Raises:
-        CheckpointError: the file is no training state, of another recipe or selected on other data; the message names
-            the first difference.
+        CheckpointError: the file is no training state, of another recipe, of other packs or weights, or selected on
+            other data; the message names the first difference.
     """
     tensors, header = read_safetensors(path)
     if not {"step", "recipe", "scaler", "selection"} <= header.keys():
@@ -85,6 +100,7 @@ def load_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
             f"{path} was saved by a run that selects on {selected_on(selection)}, this one selects on "
             f"{selected_on(state.selection)}; resume with the same --select-pack or choose another output folder"
         )
+    check_inputs(path, json.loads(header.get("inputs", "{}")), state.inputs)
     state.selection = selection
     state.model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     for name, value in state.average.items():
@@ -99,6 +115,20 @@ def load_state(path: Path, state: TrainingState, recipe: Recipe) -> None:
     if scaler := json.loads(header["scaler"]):
         state.scaler.load_state_dict(scaler)
     state.step = int(header["step"])
+
+
+def check_inputs(path: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
+    """Compare what the run that saved a state read with what this one reads.
+
+    Raises:
+        CheckpointError: they differ; a state that does not say what was read is taken as it is.
+    """
+    for name in sorted(saved.keys() | wanted.keys()) if saved else ():
+        if saved.get(name) != wanted.get(name):
+            raise CheckpointError(
+                f"{path} was saved by a run with {INPUT_WORDS[name]} {saved.get(name, 'none')} (digest), this one has "
+                f"{wanted.get(name, 'none')}; resume with the same files or choose another output folder"
+            )
 
 
 def selected_on(selection: dict[str, Any] | None) -> str:
