@@ -81,9 +81,10 @@ class Recipe:
         steps: optimiser steps; the learning rate reaches zero at the last one.
         batch: samples per step, in all processes and micro-batches together.
         accumulate: micro-batches that a process takes one after the other in a step, to need less memory.
-        lr: peak learning rate (AdamW).
+        lr: learning rate that the schedule starts from (AdamW): its polynomial decay runs from the first step, warm-up
+            multiplies it, so the rate stays below ``lr`` throughout.
         weight_decay: on matrices and kernels; none on vectors.
-        warmup_steps: linear warm-up from a tenth of ``lr``.
+        warmup_steps: over these a factor grows linearly from a tenth to one.
         power: of the polynomial decay.
         clip_norm: gradient norm is clipped to this.
         ema: decay of the averaged weights, which are what is evaluated and shipped.
