@@ -3,35 +3,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from anyseg_ros.campaign.answers import Answer
 from anyseg_ros.campaign.evidence import Report
 from anyseg_ros.campaign.graph import Placed, Played
 from anyseg_ros.campaign.rows import Action
 
+OUTPUT = "segmentor: output"
+FATES = ("count.late", "count.duplicate", "count.rejected_stamp", "count.rejected_outlier")
 COUNTERS = ("worker.dropped", "worker.failed", "nothing_left", "sets.reset")
 BORDER = 1  # a frame due just before a row, or whose set was open at its end
 ACTIVATION_S = 1.0  # an activation takes its time after it was asked for
 
 
-def counted(placed: Placed, outputs: Sequence[Report]) -> int:
+def counted(placed: Placed, reports: Sequence[Report]) -> int:
     """How many sets the segmentor counted as not answered in a row, by its last report before it and the first after.
+
+    Where the stamps of the output may go back, measurements of the sensor at fault count that were not above the last
+    output.
 
     Args:
         placed: the row.
-        outputs: the output's reports over the act, in order.
+        reports: the segmentor's over the act, in order.
     """
-    before = [r for r in outputs if r.at_s <= placed.begin_s][-1:]
-    inside = [r for r in outputs if placed.begin_s < r.at_s < placed.until_s]
-    after = [r for r in outputs if r.at_s >= placed.until_s][:1]
-    last = _counters(before[0].values) if before else dict.fromkeys(COUNTERS, 0)
+    row = placed.row
+    total = _risen(placed, [r for r in reports if r.name == OUTPUT], COUNTERS)
+    for route in {inject.route for inject in row.injects} if row.jumps else ():
+        total += _risen(placed, [r for r in reports if r.name == f"segmentor: {route}"], FATES)
+    return total
+
+
+def _risen(placed: Placed, reports: Sequence[Report], names: Sequence[str]) -> int:
+    """By how much values rose in a row, in all."""
+    before = [r for r in reports if r.at_s <= placed.begin_s][-1:]
+    inside = [r for r in reports if placed.begin_s < r.at_s < placed.until_s]
+    after = [r for r in reports if r.at_s >= placed.until_s][:1]
+    last = _values(before[0], names) if before else dict.fromkeys(names, 0)
     total = 0
     for report in (*inside, *after):
-        now = _counters(report.values)
+        now = _values(report, names)
         # A figure that is lower than before has been started anew, by cleanup and configure.
-        total += sum(now[name] - last[name] if now[name] >= last[name] else now[name] for name in COUNTERS)
+        total += sum(now[name] - last[name] if now[name] >= last[name] else now[name] for name in names)
         last = now
     return total
 
@@ -72,5 +85,5 @@ def refusals(placed: Placed, played: Played) -> list[str]:
     return found
 
 
-def _counters(values: Mapping[str, Any]) -> dict[str, int]:
-    return {name: int(values.get(name, 0)) for name in COUNTERS}
+def _values(report: Report, names: Sequence[str]) -> dict[str, int]:
+    return {name: int(report.values.get(name, 0)) for name in names}

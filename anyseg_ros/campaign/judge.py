@@ -13,7 +13,7 @@ from anyseg_ros.campaign.counted import counted, inactive, refusals
 from anyseg_ros.campaign.evidence import Evidence, Report
 from anyseg_ros.campaign.graph import Placed, Played
 from anyseg_ros.campaign.offline import Offline, WrongOutput
-from anyseg_ros.campaign.promises import OUTPUT, not_kept
+from anyseg_ros.campaign.promises import not_kept
 from anyseg_ros.campaign.verdict import Verdict
 from anyseg_ros.demo.due import SensorRule
 from anyseg_ros.demo.gather import rules_from_rig
@@ -68,8 +68,7 @@ def _judge_row(
     found = answers(placed, owed, evidence.frames, rules)
     verdict.unanswered_s = [round(a.at_s - placed.begin_s, 3) for a in found if a.frame is None]
     verdict.due, verdict.answered = len(found), len(found) - len(verdict.unanswered_s)
-    outputs = [r for r in evidence.reports if r.name == OUTPUT]
-    verdict.counted = counted(placed, outputs) + inactive(placed, played, found)
+    verdict.counted = counted(placed, evidence.reports) + inactive(placed, played, found)
     verdict.partners, verdict.latency_ms = shares(placed, found), latencies_ms(found)
     verdict.wait_ms = wait_ms(placed, evidence.frames) if row.late else None
     inside = [f for f in evidence.frames if placed.begin_s - 0.35 <= f.at_s < placed.until_s]

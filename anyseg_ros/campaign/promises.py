@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anyseg_ros.campaign.counted import BORDER
+from anyseg_ros.campaign.counted import BORDER, OUTPUT
 from anyseg_ros.campaign.evidence import Report
 from anyseg_ros.campaign.graph import Placed
 from anyseg_ros.campaign.rows import RECOVERY_S, TOLD_WITHIN_S, WAIT_MS
@@ -13,7 +13,6 @@ from anyseg_ros.campaign.verdict import Verdict
 
 SETTLED_S = 1.2  # diagnostics come once a second, and on change
 TOLD_S = 0.5  # what is said this soon after a row began may speak of the one before
-OUTPUT = "segmentor: output"
 LEVELS = ("ok", "warn", "error")
 
 

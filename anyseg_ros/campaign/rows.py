@@ -63,8 +63,8 @@ class Row:
         says: by status, words of which one has to be reported within ``TOLD_WITHIN_S``: they are looked for in level,
             message and ``state``. Where ``warn: `` or ``error: `` stands before them, the level has to be that one;
             ``counted: x`` stands for a value x that rises.
-        costs: sensors that contribute nothing: from ``TOLD_WITHIN_S`` until the cause goes away, every report of the
-            output has to be at WARN or worse and to name them.
+        costs: sensors that contribute nothing, or with which no other agrees: from ``TOLD_WITHIN_S`` until the cause
+            goes away, every report of the output has to be at WARN or worse and to name them.
         quiet: diagnostics have nothing to complain of.
         unusable: sensors whose messages owe no answer while the fault lasts: their stamps mean nothing.
         without: sensors of whose messages nothing can be used while the fault lasts, so that no set is expected to

@@ -11,7 +11,7 @@ from anyseg_ros.campaign import judge
 from anyseg_ros.campaign.evidence import Evidence, thin_blobs
 from anyseg_ros.campaign.graph import Played, place
 from anyseg_ros.campaign.report import summary, table
-from anyseg_ros.campaign.rows import Act, Action, Row
+from anyseg_ros.campaign.rows import Act, Action, Inject, Row
 from anyseg_ros.campaign.verdict import Verdict
 
 TOPICS = {"camera": "/c", "lidar": "/l", "event": "/e"}
@@ -157,6 +157,18 @@ def test_counters_that_start_anew_count_from_zero(honest):
     honest.say("ok", "", -9.0, 1.0, **{"worker.failed": "9"})
     honest.say("ok", "", 1.0, 99.0, **{"worker.failed": "2"})
     assert honest.verdict().counted == 2
+
+
+def test_late_measurements_explain_a_silence_only_where_stamps_go_back(honest):
+    honest.silence(4.0, 4.5)
+    for row in honest.diagnostics:
+        late = "5" if row["received_ns"] / 1e9 - BEGIN_S > 4.0 else "0"
+        row["statuses"].append(
+            {"name": "segmentor: camera", "level": "ok", "message": "", "values": {"count.late": late}}
+        )
+    shift = replace(ROW, injects=(Inject("camera", "shift_stamp"),), gap_periods=None, partners=0.8)
+    assert honest.verdict(shift).broken == ["5 due frames were not answered, but 0 counted"]
+    assert honest.verdict(replace(shift, jumps=1)).counted == 5
 
 
 def test_an_inactive_segmentor_owes_nothing_and_each_action_has_its_own_answer(honest):
