@@ -69,6 +69,7 @@ def tiny_plan(path: Path) -> Path:
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory) -> tuple[Path, dict]:
     """A tiny grid, run by its command, and the weights that its runs began with, by seed."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install .[train])")
     root = tmp_path_factory.mktemp("ablation")
     began: dict[int, list[dict[str, torch.Tensor]]] = {}
     prepare = Trainer.__init__

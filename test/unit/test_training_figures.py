@@ -22,6 +22,9 @@ from anyseg_ros.labels import CITYSCAPES
 from anyseg_ros.model.checkpoint import CheckpointMeta, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
+for library in ("matplotlib", "sklearn"):
+    pytest.importorskip(library, reason=f"{library} is not installed (pip install .[train])")
+
 GRID = (64, 96)
 
 

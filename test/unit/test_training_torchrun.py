@@ -44,6 +44,7 @@ def trainer(recipe: Recipe = TINY) -> Trainer:
 
 def test_torchrun_trains_selects_resumes_and_writes_once(tmp_path):
     """Two gloo processes by the real launcher: one checkpoint, one log, and the same command goes on."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (pip install .[train])")
     write_tiny_muses(tmp_path / "data", {"train": 5, "val": 2})
     for split in ("train", "val"):
         make_pack(tmp_path / "data", split, (32, 48), tmp_path / split, workers=1, bar=False)
