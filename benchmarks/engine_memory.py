@@ -24,12 +24,16 @@ def peak_mb() -> float:
 def main(way: str, height: str, width: str) -> None:
     """Load everything and answer a small frame, then one of the size asked for."""
     from anyseg_ros.engine.engine import Engine
+    from anyseg_ros.engine.torch_networks import TorchNetworks
     from benchmarks.engine import PUBLISHED_WIDTH, meta_of, random_model
     from benchmarks.engine_tables import STREAMS
     from benchmarks.published import PublishedAnySeg
 
     model = random_model(PUBLISHED_WIDTH)
-    network = Engine(model, meta_of(model, (64, 64)), device="cpu") if way == "engine" else PublishedAnySeg(model)
+    if way == "engine":
+        network = Engine(TorchNetworks(model), meta_of(model, (64, 64)), device="cpu")
+    else:
+        network = PublishedAnySeg(model)
     network.infer(torch.randn(STREAMS, 3, 64, 64).numpy())
     stack = torch.randn(STREAMS, 3, int(height), int(width)).numpy()
     before = peak_mb()
