@@ -9,12 +9,11 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from anyseg_ros.engine.blocked_encoder import encode
 from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.folded import FoldedHead
-from anyseg_ros.engine.layers import stages_of
+from anyseg_ros.engine.layers import Dense, stages_of
 from anyseg_ros.engine.row_kernels import add_upsampled, label_rows
 from anyseg_ros.model.mit import MiT
 
@@ -32,17 +31,17 @@ class CpuNetwork:
     device = torch.device("cpu")
 
     def __init__(self, encoder: MiT, head: FoldedHead, dtype: torch.dtype = torch.float32) -> None:
-        """Keep the modules, whose weights are read at every call; in another precision than theirs, copies of them.
+        """Arrange the weights.
 
         Args:
             encoder: in evaluation mode.
             head: folded, float32.
-            dtype: of the encoder and of the head's projections. The sum of the scales and all that follows is float32.
+            dtype: of the encoder's matrix products and of the head's projections; all else is float32.
         """
-        self._dtype = dtype
         self._stages = stages_of(encoder, dtype)
+        biases = (head.bias, None, None, None)
+        self._projections = [Dense(w, b, dtype) for w, b in zip(head.weights, biases, strict=True)]
         self._head = head
-        self._projections, self._bias = [w.to(dtype) for w in head.weights], head.bias.to(dtype)
         self._crew = Crew()
 
     def logits(self, images: Tensor) -> Tensor:
@@ -67,25 +66,36 @@ class CpuNetwork:
 
         The three coarser scales are projected as a whole, the finest in blocks of rows, each finished at once.
         """
-        head = self._head
-        height, width = maps[0].shape[:2]
-        coarse = [F.linear(m.to(w.dtype), w).float() for m, w in zip(maps[1:], self._projections[1:], strict=True)]
-        half, quarter, eighth = (projected.numpy() for projected in coarse)
-        kernel, bias = head.linear_pred.weight.flatten(1), head.linear_pred.bias
+        crew, kernel, bias = self._crew, self._head.linear_pred.weight.flatten(1), self._head.linear_pred.bias
         assert bias is not None  # MLPHead's has one
+        mixed = self._projections[0].width
+        coarse = [crew.memory(f"scale {i}", *m.shape[:2], mixed) for i, m in enumerate(maps[1:])]
+        crew.run(
+            partial(project, dense, m[slice(*band)], out[slice(*band)])
+            for dense, m, out in zip(self._projections[1:], maps[1:], coarse, strict=True)
+            for band in crew.bands(len(m))
+        )
+        half, quarter, eighth = (out.numpy() for out in coarse)
+        height, width = maps[0].shape[:2]
         logits = kernel.new_empty(len(kernel), height * width)
-        step = max(1, HEAD_BLOCK_BYTES // (width * len(head.bias) * kernel.element_size()))
+        step = max(1, HEAD_BLOCK_BYTES // (width * mixed * kernel.element_size()))
 
         def work(band: tuple[int, int]) -> None:
-            between = np.empty(half.shape[1:], np.float32)
+            between = crew.memory("between", *half.shape[1:]).numpy()
             for first in range(*band, step):
                 last = min(first + step, band[1])
-                block = F.linear(maps[0][first:last].to(self._dtype), self._projections[0], self._bias).float()
+                block = crew.memory("mixed", last - first, width, mixed)
+                project(self._projections[0], maps[0][first:last], block)
                 add_upsampled(block.numpy(), first, height, half, quarter, eighth, between)
                 logits[:, first * width : last * width] = torch.addmm(bias[:, None], kernel, block.flatten(0, 1).T)
 
-        self._crew.run(partial(work, band) for band in self._crew.bands(height))
+        crew.run(partial(work, band) for band in crew.bands(height))
         return logits.unflatten(1, (height, width))
+
+
+def project(dense: Dense, rows: Tensor, out: Tensor) -> None:
+    """Fills ``out`` [h,w,E] from a map's rows [h,w,C]."""
+    dense.fill(rows.flatten(0, 1), out.flatten(0, 1))
 
 
 def label_grid(logits: np.ndarray, crew: Crew) -> tuple[np.ndarray, np.ndarray]:
