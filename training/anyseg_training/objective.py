@@ -83,17 +83,18 @@ def class_weights(counts: list[int], recipe: Recipe) -> Tensor:
     return torch.tensor(weights.clip(*recipe.class_weight_range), dtype=torch.float32)
 
 
-def check_widths(teacher: AnySeg, recipe: Recipe) -> None:
+def check_widths(teacher: AnySeg, student: AnySeg, umd_weight: float) -> None:
     """UMD compares features channel by channel.
 
     Raises:
         ValueError: teacher and student have other numbers of them.
     """
-    found, wanted = VARIANTS[teacher.config.backbone].dims, VARIANTS[recipe.backbone].dims
+    found, wanted = (VARIANTS[model.config.backbone].dims for model in (teacher, student))
     if found != wanted:
         raise ValueError(
-            f"umd_weight is {recipe.umd_weight}, but the teacher is {teacher.config.backbone} with features of widths "
-            f"{found}, the student {recipe.backbone} with {wanted}; --set umd_weight=0, or take a teacher of this width"
+            f"umd_weight is {umd_weight}, but the teacher is {teacher.config.backbone} with features of widths "
+            f"{found}, the student {student.config.backbone} with {wanted}; --set umd_weight=0, or take a teacher of "
+            "this width"
         )
 
 
@@ -110,13 +111,8 @@ class Objective:
             counts: labelled pixels per class in the training set.
             teacher: frozen here, sees every modality present; None to train without distillation.
             device: where batches will be; None for the CPU.
-
-        Raises:
-            ValueError: the recipe compares features with a teacher whose features are of other widths.
         """
         self.recipe = recipe
-        if teacher is not None and recipe.umd_weight:
-            check_widths(teacher, recipe)
         self.weights = class_weights(counts, recipe).to(device or "cpu")
         self.teacher = None if teacher is None else teacher.eval().requires_grad_(False).to(device or "cpu")
 

@@ -21,6 +21,7 @@ from anyseg_training.data import Normaliser, Pack, TrainingBatches
 from anyseg_training.fit import STATE, Trainer, samples_at_once
 from anyseg_training.fitting import Normalisation, fitting, load_fitting
 from anyseg_training.foreign import load_backbone
+from anyseg_training.objective import check_widths
 from anyseg_training.precision import device_of
 from anyseg_training.runinfo import describe_file, describe_pack, scenes_digest, write_run
 from anyseg_training.selection import Record, Selection
@@ -93,6 +94,8 @@ def train(args: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
             "teacher; --set modality_dropout=sample (or batch), or train a 'teacher'"
         )
     model = fresh_model(args, recipe, pack, normalisation)
+    if teacher is not None and recipe.umd_weight:
+        check_widths(teacher, model, recipe.umd_weight)
     normaliser = Normaliser(pack.modalities, normalisation)
 
     def describe(record: Record | None, step: int) -> CheckpointMeta:
