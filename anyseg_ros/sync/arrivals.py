@@ -12,6 +12,7 @@ ENOUGH_INTERVALS = 5
 OUTLIERS_ONE_IN = 32
 VAIN_WAITS = 3
 AGREEING_LAGS = 2
+RECENT_LAGS = 4
 PLAUSIBLE = 4
 
 
@@ -73,6 +74,11 @@ class Arrivals:
         if self.lags_ns is None:
             return None
         return self.lags_ns[0] if self._vain < VAIN_WAITS else max(list(self._lags)[-AGREEING_LAGS:])
+
+    @property
+    def recent_lag_ns(self) -> int | None:
+        """The smallest of the last few lags: what the clock says now, which may have been set; None without any."""
+        return min(list(self._lags)[-RECENT_LAGS:], default=None)
 
     @property
     def lags_ns(self) -> tuple[int, int] | None:

@@ -89,10 +89,10 @@ class SensorTrack:
 
     def is_apart(self, other: SensorTrack) -> bool:
         """Whether its stamps have jumped alone, and differ from another sensor's by more than ``jump_ns`` since."""
-        mine, others = self.arrivals.lags_ns, other.arrivals.lags_ns
-        if self.jumped_ns is None or mine is None or others is None:
+        if self.jumped_ns is None:
             return False
-        return abs(mine[0] - others[0]) > self._jump_ns
+        mine, others = self.arrivals.recent_lag_ns, other.arrivals.recent_lag_ns
+        return mine is not None and others is not None and abs(mine - others) > self._jump_ns
 
     def admit(self, measurement: Measurement, now_ns: int) -> Item | None:
         """A measurement as the buffer keeps it, or None where it is refused; the refusal is counted.
