@@ -55,6 +55,7 @@ class SetQueue:
                 until = None if other is track else waits_until(other, each.reference_ns, now_ns, self._config)
                 if until is not None:
                     waiting.pending[name] = until
+            waiting.asked = set(waiting.pending)
             insort(self._open, waiting, key=lambda s: s.reference_ns)
         return bool(due)
 
@@ -64,7 +65,6 @@ class SetQueue:
         for waiting in self._open:
             if name in waiting.pending and is_final(track, waiting.reference_ns):
                 del waiting.pending[name]
-                track.arrivals.waited(in_vain=False)
 
     def came_late(self, track: SensorTrack, item: Item) -> bool:
         """Whether a set that has closed without a measurement, or with a farther partner, would have taken it."""
@@ -83,6 +83,7 @@ class SetQueue:
         """Wait no longer for a sensor."""
         for waiting in self._open:
             waiting.pending.pop(name, None)
+            waiting.asked.discard(name)
 
     def expire(self, now_ns: int) -> None:
         """Wait no longer for partners whose time is up or that have fallen silent."""
@@ -90,7 +91,6 @@ class SetQueue:
             late = [n for n, until in waiting.pending.items() if until <= now_ns or self._tracks[n].stale]
             for name in late:
                 del waiting.pending[name]
-                self._tracks[name].arrivals.waited(in_vain=True)
 
     def deadline_ns(self) -> int | None:
         """The ``now`` at which the next set stops waiting; None where none is open."""
@@ -151,6 +151,8 @@ class SetQueue:
     def _close(self, count: int, now_ns: int) -> None:
         for waiting in self._open[:count]:
             closed = close_set(waiting, self._tracks.values(), now_ns)
+            for name in waiting.asked:  # by what the set holds, which does not depend on how often anybody looked
+                self._tracks[name].arrivals.waited(in_vain=name not in closed.present)
             self._ready.append(closed)
             self._closed.append((waiting.reference_ns, closed))
             self.raise_floor(Floor(waiting.reference_ns, waiting.stamp_ns))

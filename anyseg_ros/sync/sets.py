@@ -23,6 +23,7 @@ class OpenSet:
         item: the reference's measurement; None for events, whose window is cut out at the end.
         due_ns: ``now`` when the reference's measurement was taken in.
         pending: sensors that it waits for, each with the ``now`` at which it stops waiting.
+        asked: those that it began to wait for.
     """
 
     reference_ns: int
@@ -31,6 +32,7 @@ class OpenSet:
     item: Item | None
     due_ns: int
     pending: dict[str, int] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
 
 
 def is_final(track: SensorTrack, reference_ns: int) -> bool:
