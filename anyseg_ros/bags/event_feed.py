@@ -23,7 +23,9 @@ class EventFeed:
 
     Attributes:
         stream: decodes packets.
-        watermark_ns: host time up to which everything is decoded, None before the first time.
+        watermark_ns: host time up to which all counts as known, None before the first time. What comes after later
+            events does not set it back, unless the clock has jumped: the next span would claim time that it knows
+            nothing of.
     """
 
     def __init__(self, sensor: Sensor):
@@ -32,7 +34,6 @@ class EventFeed:
         self.stream = EventStream(sensor.model.width, sensor.model.height)
         self.watermark_ns: int | None = None
         self._arrays = {"torn_events": 0, "outside": 0, "unordered": 0}
-        self._newest_ns: int | None = None
         self._overtaken = 0
 
     @property
@@ -64,8 +65,7 @@ class EventFeed:
         before_ns = self.watermark_ns
         if now_ns is None or (not len(events) and now_ns == before_ns):
             return None
-        self.watermark_ns = now_ns
-        self._count_overtaken(events, now_ns)
+        self._advance(events, now_ns)
         first_ns = int(events.t_ns[0]) if len(events) else now_ns
         # The spans join unless the sensor's clock began anew, or so much time is missing that it counts as stale: what
         # happened meanwhile is unknown, and a span over it would say that nothing did.
@@ -75,15 +75,15 @@ class EventFeed:
         start_ns = before_ns if joins else first_ns - 1
         return Measurement(self.sensor.name, self.sensor.modality, now_ns, events, frame_id, start_ns)
 
-    def _count_overtaken(self, events: Events, now_ns: int) -> None:
-        """Counts events that come after later ones. The time up to those counts as known, so that nobody uses them."""
-        newest_ns = self._newest_ns
-        if newest_ns is None or newest_ns - now_ns >= OVERTAKEN_NS:
-            self._newest_ns = now_ns
+    def _advance(self, events: Events, now_ns: int) -> None:
+        """Move the watermark; count events that come after later ones. Up to those time is known: nobody uses them."""
+        known_ns = self.watermark_ns
+        if known_ns is None or known_ns - now_ns >= OVERTAKEN_NS:
+            self.watermark_ns = now_ns
             return
-        if now_ns != newest_ns:  # the same again is a duplicate
-            self._overtaken += int(np.searchsorted(events.t_ns, newest_ns, side="right"))
-        self._newest_ns = max(newest_ns, now_ns)
+        if now_ns != known_ns:  # the same again is a duplicate
+            self._overtaken += int(np.searchsorted(events.t_ns, known_ns, side="right"))
+        self.watermark_ns = max(known_ns, now_ns)
 
     def _read(self, msg: Any) -> tuple[Events, int | None, str]:
         """The events, the host time up to which all are known, and the frame."""

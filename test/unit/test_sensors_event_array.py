@@ -158,6 +158,19 @@ def test_the_feed_counts_events_that_were_overtaken():
     assert feed.counters["overtaken"] == 5
 
 
+def test_what_is_overtaken_takes_no_time_from_the_next():
+    feed = EventFeed(event_rig(640, 480).sensors[0])
+
+    def span(*ms):
+        found = feed(array_of([(1, 1, 1, STAMP_NS + at * 1_000_000) for at in ms], "dvs"))
+        return (found.start_ns - STAMP_NS) / 1e6, (found.stamp_ns - STAMP_NS) / 1e6
+
+    span(1, 10)
+    assert span(21, 30) == (10, 30)
+    assert span(11, 20)[1] == 20  # after later ones
+    assert span(31, 40) == (30, 40)  # and not from 20 on
+
+
 @pytest.mark.parametrize("msgtype", EVENT_ARRAYS)
 def test_arrays_in_a_bag(tmp_path, msgtype):
     rows = rows_of(300)
