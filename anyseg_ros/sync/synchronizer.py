@@ -25,7 +25,6 @@ from anyseg_ros.sync.resets import Reset, ResetLog
 from anyseg_ros.sync.set_queue import SetQueue
 from anyseg_ros.sync.timing import READY_COUNT, SyncConfig
 from anyseg_ros.sync.track import SensorTrack
-from anyseg_ros.sync.usability import Usability
 from anyseg_ros.types import FrameSet, Measurement
 
 __all__ = ["Reset", "Synchronizer"]
@@ -171,9 +170,7 @@ class Synchronizer:
         """
         track = self._track(name)
         if track.enabled != enabled:
-            track.enabled = enabled
-            track.usability = Usability()
-            track.forget(self._now_ns, Fate.DISABLED)
+            track.switch(enabled, self._now_ns)
             self._queue.drop_partner(name)
 
     def health(self, now_ns: int) -> dict[str, SensorHealth]:

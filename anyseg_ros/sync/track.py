@@ -156,6 +156,15 @@ class SensorTrack:
         for gone, fate in self.buffer.add(item):
             self.settle(gone, fate)
 
+    def switch(self, enabled: bool, now_ns: int) -> None:
+        """Use it from now on, or no more; what it did before counts for nothing, its silence meanwhile neither."""
+        self.enabled = enabled
+        self.usability = Usability()
+        self.forget(now_ns, Fate.DISABLED)
+        self.stale = False
+        if self.beat_ns is not None:
+            self.beat_ns = now_ns
+
     def start_clock(self, now_ns: int) -> None:
         """Simulated time begins: what was seen before is as good as seen now."""
         if self.seen_ns is not None:

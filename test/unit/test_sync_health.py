@@ -151,6 +151,22 @@ def test_a_missing_sensor_that_is_not_required_is_a_warning_and_a_disabled_one_i
     assert (output(player, 1012).state, output(player, 1012).level) == (OutputState.OK, Level.OK)
 
 
+def test_a_sensor_that_is_switched_on_has_its_stale_time_to_begin():
+    player = Player(timing("camera"), timing("lidar"))
+    run(player, 0, 500)
+    player.sync.set_enabled("lidar", False)
+    run(player, 600, 3000, names=["camera"])
+    player.sync.set_enabled("lidar", True)
+    assert health(player, 3011, "lidar").state is SensorState.OK
+    assert (output(player, 3011).state, output(player, 3011).level) == (OutputState.OK, Level.OK)
+    run(player, 3100, 3200, names=["camera"])
+    assert health(player, 3225, "lidar").state is SensorState.OK
+    run(player, 3300, 3300, names=["camera"])
+    gone = health(player, 3311, "lidar")
+    assert (gone.state, gone.reason) == (SensorState.STALE, "silent for 0.30 s, expected every 0.100 s")
+    assert output(player, 3311).reason == "without lidar"
+
+
 def test_output_is_silent_when_no_sensor_is_alive_and_since_when():
     player = Player(timing("camera"))
     assert (output(player, 0).state, output(player, 0).reason) == (OutputState.SILENT, "no sensor is alive")
