@@ -276,6 +276,11 @@ def test_the_report_holds_what_was_found(grid):
         np.mean([miou(read_counts(Cell("mad", s), root / "out")["test"][:, k].sum(0)) for k in range(7)])
         for s in TINY.seeds
     ]
+    packs = packs_of(root)
+    model, meta = load_fitting(root / "out/cells/seed0/joint/checkpoint.safetensors", packs["test"])
+    normaliser = Normaliser(packs["test"].modalities, meta.normalisation)
+    scores = evaluate(model, packs["test"], normaliser, packs["train"].prior, bar=False)
+    assert summary["prior"]["mean"] == pytest.approx(scores["prior_miou"], abs=1e-4)
     table = summary["table"]["mad"]["mean"]
     assert table["per_seed"] == pytest.approx(by_hand, abs=1e-4) and table["mean"] == pytest.approx(np.mean(by_hand))
     joint = summary["table"]["joint"]["CEL"]["per_seed"]

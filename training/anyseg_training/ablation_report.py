@@ -56,11 +56,13 @@ def scores_table(summary: Summary) -> list[str]:
         "mIoU in percent on the test drives, over the classes that occur; a sensor that a subset lacks is left",
         "out of the",
         "mean (`skip`). Mean ± standard deviation over the seeds; below it the 95 % bootstrap interval over drives",
-        f"({summary['bootstrap']['resamples']} resamples of whole drives, the mean over the seeds in each).",
+        f"({summary['bootstrap']['resamples']} resamples of whole drives, the mean over the seeds in each). The last row",
+        "looks at nothing: it answers each pixel's position with its most frequent class of the training drives.",
     )
     lines = [about, "", row("recipe", columns), row("---", ["---:"] * len(columns))]
     for name, scores in summary["table"].items():
         lines.append(row(label(name), [cell_text(scores[c]) for c in columns]))
+    lines.append(row("no sensor, no network", [cell_text(summary["prior"])] * len(columns)))
     return lines
 
 
@@ -98,10 +100,11 @@ def draw(summary: Summary, path: Path) -> None:
         axes.bar_label(bars, [f"{m:.1f}" for m in means], label_type="center", color="white", fontsize=9)
         for x, e in zip(where, found, strict=True):
             axes.plot([x + 0.08] * len(e["per_seed"]), e["per_seed"], ".", color="black", markersize=5)
+    axes.axhline(summary["prior"]["mean"], color="0.4", linestyle=":", label="no sensor, no network")
     axes.set_xticks(range(len(table)), [label(n).replace(", ", ",\n").replace(" (", "\n(") for n in table])
     axes.tick_params(axis="x", labelsize=8)
     axes.set_ylabel("mIoU in percent, test drives")
     axes.set_title("Whiskers: 95 % bootstrap interval over drives; dots: seeds", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path)

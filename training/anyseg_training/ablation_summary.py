@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anyseg_ros.metrics import iou
+from anyseg_ros.metrics import confusion, iou
 from anyseg_training.ablation import AblationError, Cell, Plan
 from anyseg_training.ablation_bootstrap import draw_weights, hits_and_totals, interval, miou_of, resampled_miou
 from anyseg_training.ablation_cells import COUNTS, DONE, drives_of, is_finished, subsets_of
@@ -96,6 +96,7 @@ def summarise(plan: Plan, packs: dict[str, Pack], out: Path) -> dict[str, Any]:
         "table": {
             r: {c: estimate(s.seeds[:, i], s.resampled[:, i]) for i, c in enumerate(columns)} for r, s in scores.items()
         },
+        "prior": prior(packs, weights),
         "differences": differences(scores),
         "selection": selection(plan, seeds, counts),
         "cells": [cell_entry(cell, out, columns, both["test"]) for cell, both in counts.items()],
@@ -106,6 +107,20 @@ def read_counts(cell: Cell, out: Path) -> dict[str, np.ndarray]:
     """A cell's confusion by split."""
     with np.load(out / cell.folder / COUNTS, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def prior(packs: dict[str, Pack], weights: np.ndarray) -> dict[str, Any]:
+    """The answer without any sensor on the test drives: each position's most frequent class of the training drives.
+
+    It knows no seeds: mean, interval over drives.
+    """
+    test, answer = packs["test"], np.asarray(packs["train"].prior)
+    drives, classes = drives_of(test), len(test.index["classes"])
+    counts = np.zeros((len(drives), 1, classes, classes + 1), np.int64)
+    for i, sample in enumerate(test.samples):
+        counts[drives.index(sample["drive"]), 0] += confusion(answer, test.raw(i)[1], classes)
+    low, high = interval(resampled_miou(counts, weights)[:, 0])
+    return {"mean": float(miou_of(hits_and_totals(counts.sum(0)))[0]), "spread": None, "low": low, "high": high}
 
 
 def differences(scores: dict[str, Scores]) -> dict[str, dict[str, Any]]:

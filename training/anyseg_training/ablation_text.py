@@ -130,8 +130,10 @@ def says(summary: Summary) -> list[str]:
     dropout = next(iter(found.values()))
     added = {name: d for name, d in found.items() if d is not dropout}
     scores = ", ".join(f"{label(n)} {v:.1f}" for n, v in chosen["mean_over_subsets"].items())
+    seeds = len(summary["seeds_finished"])
+    chance = f", which {seeds} seeds do by chance once in {2 ** (seeds - 1)} times" if seeds > 1 else ""
     return [
-        "A difference counts as one only if its interval leaves out zero and all seeds agree on its sign.",
+        f"A difference counts as one only if its interval leaves out zero and all seeds agree on its sign{chance}.",
         "",
         paragraph(
             "**Student against joint training, mean over the subsets:**",
