@@ -13,6 +13,7 @@ import numpy as np
 from anyseg_ros.campaign.evidence import Evidence, Frame
 from anyseg_ros.campaign.graph import Placed, Played
 from anyseg_ros.campaign.offline import FORGOTTEN_S, WITNESS_S
+from anyseg_ros.campaign.rows import RECOVERY_S
 from anyseg_ros.demo.due import Delivery, Due, SensorRule, frames_due
 from anyseg_ros.faults.timeline import Timeline
 from anyseg_ros.sensors.rig import Rig
@@ -55,10 +56,12 @@ class Ledger:
     Attributes:
         due: in order.
         anew_s: moments at which it begins anew: time jumped, or no stamp meant anything before.
+        arrived_s: when measurements arrived, in seconds of the drive, by sensor and stamp_ns.
     """
 
     due: list[Due]
     anew_s: list[float]
+    arrived_s: dict[tuple[str, int], float]
 
 
 def ledger(evidence: Evidence, rig: Rig, rules: Sequence[SensorRule], played: Played) -> Ledger:
@@ -82,7 +85,8 @@ def ledger(evidence: Evidence, rig: Rig, rules: Sequence[SensorRule], played: Pl
         owed += frames_due([delivery for at_s, delivery in deliveries if begin <= at_s < end], rules)
     due = [replace(d, arrival_ns=paused.elapsed_ns(d.arrival_ns), owed_ns=paused.elapsed_ns(d.owed_ns)) for d in owed]
     everything = {rule.name for rule in rules}
-    return Ledger(due, [*jumps, *(p.end_s for p in rows if everything <= set(p.row.unusable))])
+    anew_s = [*jumps, *(p.end_s for p in rows if everything <= set(p.row.unusable))]
+    return Ledger(due, anew_s, {(name, stamp_ns): at_s for at_s, name, stamp_ns in arrived})
 
 
 def answers(placed: Placed, owed: Ledger, frames: Sequence[Frame], rules: Sequence[SensorRule]) -> list[Answer]:
@@ -90,7 +94,8 @@ def answers(placed: Placed, owed: Ledger, frames: Sequence[Frame], rules: Sequen
 
     An answer lies within 10 ms: which of two sensors with the same phase led depends on whose message came first. It
     may lie as far as the rig's longest period where another sensor may lead: while nothing of what a sensor sends can
-    be used, and for three periods after the ledger began anew, when no partner is expected either.
+    be used and until it has to be back, and for three periods after the ledger began anew, when no partner is expected
+    either. Such an answer was owed only when what it answers had arrived.
     """
     letters = {rule.name: rule.modality.letter for rule in rules}
     without = {letters[name] for name in placed.row.without}
@@ -98,15 +103,21 @@ def answers(placed: Placed, owed: Ledger, frames: Sequence[Frame], rules: Sequen
     within = [f for f in frames if placed.begin_s - WITNESS_S <= f.at_s < placed.until_s + FORGOTTEN_S]
     mine = [d for d in owed.due if placed.begin_s <= d.arrival_ns / 1e9 < placed.until_s]
     faulty = [bool(without) and d.arrival_ns / 1e9 < placed.end_s for d in mine]
+    other = [bool(without) and d.arrival_ns / 1e9 < placed.end_s + RECOVERY_S for d in mine]
     anew = [any(0 <= d.arrival_ns / 1e9 - at_s < SETTLING_PERIODS * period_ns / 1e9 for at_s in owed.anew_s)
             for d in mine]  # fmt: skip
     found: dict[int, int] = {}
     _match(mine, within, {n: SAME_MOMENT_NS for n in range(len(mine))}, found)
-    _match(mine, within, {n: period_ns for n in range(len(mine)) if faulty[n] or anew[n]}, found)
+    exact = set(found)
+    _match(mine, within, {n: period_ns for n in range(len(mine)) if other[n] or anew[n]}, found)
+    owed_s = [d.owed_ns / 1e9 for d in mine]
+    for n in set(found) - exact:
+        frame = within[found[n]]
+        owed_s[n] = max(owed_s[n], owed.arrived_s.get((frame.status.get("reference", ""), frame.stamp_ns), owed_s[n]))
     return [
         Answer(
             d.arrival_ns / 1e9,
-            d.owed_ns / 1e9,
+            owed_s[n],
             "" if anew[n] else "".join(letter for letter in d.subset if not (faulty[n] and letter in without)),
             within[found[n]] if n in found else None,
         )

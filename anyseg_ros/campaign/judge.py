@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def judge_act(played: Played, rig: Rig, checkpoint: Path, routes: dict[str, str]
     """The verdicts on all rows of an act."""
     evidence = Evidence(played.folder, played.began_ns, played.rate, routes)
     rules = rules_from_rig(rig, checkpoint_encoding(checkpoint))
+    played = replace(played, placed=[with_end_of_cause(p, evidence) for p in played.placed])
     wrong = wrong_outputs(evidence, Offline(evidence, rig, rules, checkpoint), played)
     owed = ledger(evidence, rig, rules, played)
     verdicts = [_judge_row(p, played, evidence, owed, wrong, rules) for p in played.placed]
@@ -35,6 +37,14 @@ def judge_act(played: Played, rig: Rig, checkpoint: Path, routes: dict[str, str]
         if played.deaths:
             verdict.broken.append("a process died")
     return verdicts
+
+
+def with_end_of_cause(placed: Placed, evidence: Evidence) -> Placed:
+    """A row whose cause goes away with the first message of a publisher that was started again, if there is one."""
+    back = [a.at_s for a in evidence.arrivals.get(placed.row.restarts, ()) if placed.cause_ends_s <= a.at_s]
+    if not placed.row.restarts or not back or back[0] >= placed.end_s:
+        return placed
+    return replace(placed, row=replace(placed.row, cause_ends_s=back[0] - placed.begin_s))
 
 
 def wrong_outputs(evidence: Evidence, offline: Offline, played: Played) -> list[tuple[float, str]]:

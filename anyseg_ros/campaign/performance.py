@@ -140,7 +140,9 @@ class Performance:
 
     def _start_relay(self, relay: str, reliable: bool = True) -> None:
         names = self._relays()[relay]
-        routes = tuple(Route(n, f"{RAW}{self.routes[n][0]}", *self.routes[n], reliable) for n in names)
+        # One that is started again is found by the segmentor and by its witness at different times: it waits for both.
+        listeners = 2 if self._running and self.record_inputs else 0
+        routes = tuple(Route(n, f"{RAW}{self.routes[n][0]}", *self.routes[n], reliable, listeners) for n in names)
         faults: list[Fault] = [
             fault(
                 i.route,

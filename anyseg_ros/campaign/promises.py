@@ -60,11 +60,11 @@ def _of_sets(placed: Placed, verdict: Verdict) -> list[str]:
 
 def _of_diagnostics(placed: Placed, spoken: Sequence[Report]) -> list[str]:
     row, found = placed.row, []
-    told = [r for r in spoken if r.at_s < placed.begin_s + TOLD_WITHIN_S]
+    told = [r for r in spoken if r.at_s < placed.begin_s + row.told_within_s]
     for name, states in row.says.items():
         mine = [r for r in told if r.name == f"segmentor: {name}"]
         if not any(_says(mine, state) for state in states):
-            found.append(f"diagnostics of '{name}' never said {' or '.join(states)} within {TOLD_WITHIN_S:g} s")
+            found.append(f"diagnostics of '{name}' never said {' or '.join(states)} within {row.told_within_s:g} s")
     outputs = [r for r in spoken if r.name == OUTPUT]
     if row.costs:
         found += _costs(placed, outputs)

@@ -60,9 +60,10 @@ class Row:
         from_start: the relay's faults are there from the start of the act, not from the begin of the row.
         fault_s, clean_s: length of the fault, and of what follows to judge the recovery.
         gap_periods: longest silence of the output in periods of the slower sensor; None where none is promised.
-        says: by status, words of which one has to be reported within ``TOLD_WITHIN_S``: they are looked for in level,
+        says: by status, words of which one has to be reported within ``told_within_s``: they are looked for in level,
             message and ``state``. Where ``warn: `` or ``error: `` stands before them, the level has to be that one;
             ``counted: x`` stands for a value x that rises.
+        told_within_s: longer than 3 s where a process has to start before anything can be told.
         costs: sensors that contribute nothing, or with which no other agrees: from ``TOLD_WITHIN_S`` until the cause
             goes away, every report of the output has to be at WARN or worse and to name them.
         quiet: diagnostics have nothing to complain of.
@@ -71,6 +72,7 @@ class Row:
             hold them; another one may lead in their place.
         late: a sensor whose messages come too late: sets that lack it must not wait for it.
         cause_ends_s: when the cause goes away, from the begin of the fault; None: with the fault.
+        restarts: a sensor whose publisher is started again then: the cause goes away with its first message.
         to_the_end: the relay's faults last to the end of the act.
         jumps: how many times the stamps of the output may go back.
         recovers: the full rig has to be back within two seconds of the cause going away.
@@ -90,12 +92,14 @@ class Row:
     clean_s: float = 3.5
     gap_periods: float | None = GAP_PERIODS
     says: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    told_within_s: float = TOLD_WITHIN_S
     costs: tuple[str, ...] = ()
     quiet: bool = False
     unusable: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     late: str = ""
     cause_ends_s: float | None = None
+    restarts: str = ""
     to_the_end: bool = False
     jumps: int = 0
     recovers: bool = True

@@ -29,8 +29,9 @@ PROCESSES = (
         "SIGKILL of the camera's publisher",
         f"{OTHERS}; it is back when it is started again",
         actions=(Action(0.0, "kill", "camera"), Action(2.0, "start", "camera")),
-        fault_s=5.0,
+        fault_s=7.0,
         cause_ends_s=2.0,
+        restarts="camera",
         says={"camera": GONE},
     ),
     Row(
@@ -39,12 +40,14 @@ PROCESSES = (
         actions=(
             Action(0.0, "stop", "camera"),
             Action(0.5, "start", "camera unreliable"),
-            Action(4.0, "stop", "camera"),
-            Action(4.5, "start", "camera"),
+            Action(6.0, "stop", "camera"),
+            Action(6.5, "start", "camera"),
         ),
-        fault_s=7.0,
-        cause_ends_s=4.5,
+        fault_s=11.5,
+        cause_ends_s=6.5,
+        restarts="camera",
         says={"camera": ("incompatible",)},
+        told_within_s=6.0,
     ),
 )
 COMMANDS = (

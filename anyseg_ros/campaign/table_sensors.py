@@ -59,7 +59,7 @@ ONE_LEFT = Row(
     (Inject("camera", "black"), Inject("lidar", "delay", {"by_ms": 300.0}), Inject("event", "cut")),
     fault_s=6.0,
     gap_periods=20.0,
-    says={"camera": ("blind", "black"), "event": GONE},
+    says={"camera": ("blind", "frozen"), "event": GONE},
     costs=("camera", "event"),
     without=("camera",),
     answered=0.6,

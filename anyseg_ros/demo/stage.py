@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from anyseg_ros.resources import share_path
 CLEARED = ("PYTHONPATH", "PYTHONHOME", "AMENT_PREFIX_PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "CYCLONEDDS_URI")
 CLEARED_PREFIXES = ("ROS_", "_ROS_", "RMW_", "RCUTILS_", "FASTRTPS_", "FASTDDS_", "COLCON_", "CMAKE_PREFIX_PATH")
 SEGMENT = re.compile(r"<segment_size>(\d+)</segment_size>")
+DOMAINS = range(1, 102)  # the ports of higher ones collide with those of other programs
+FIRST_PORT, PORTS_PER_DOMAIN = 7410, 250
 PARTICIPANTS = 5  # three nodes, and room for somebody who looks on
 TERM_S, KILL_S = 8.0, 4.0
 PR_SET_PDEATHSIG = 1
@@ -53,8 +56,27 @@ def clean_environment(base: Mapping[str, str], domain: int, log_folder: Path, pr
 
 
 def random_domain() -> int:
-    """A ROS domain that a neighbour's robot is unlikely to be in."""
-    return random.SystemRandom().randint(1, 101)
+    """A ROS domain that nobody on this machine is in, and a neighbour's robot is unlikely to be in.
+
+    Raises:
+        StageError: somebody is in each of them.
+    """
+    domains = list(DOMAINS)
+    random.SystemRandom().shuffle(domains)
+    for domain in domains:
+        if _is_free(domain):
+            return domain
+    raise StageError(f"all ROS domains from {DOMAINS[0]} to {DOMAINS[-1]} are in use here; end some ROS programs")
+
+
+def _is_free(domain: int) -> bool:
+    """Whether no DDS participant of this machine is in a domain: the first one holds this port (DDSI-RTPS, 9.6.2)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain))
+        except OSError:
+            return False
+    return True
 
 
 def dds_profile(folder: Path, free_bytes: int | None = None) -> Path:

@@ -69,6 +69,7 @@ class Route:
         source, target: topics.
         msgtype: such as ``sensor_msgs/msg/Image``.
         reliable: reliability that is offered on the target topic.
+        listeners: nothing goes on before so many listen to the target topic.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Route:
     target: str
     msgtype: str
     reliable: bool = True
+    listeners: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,14 @@ def to_data(schedule: Schedule) -> dict[str, Any]:
     return {
         "seed": schedule.seed,
         "routes": [
-            {"name": r.name, "from": r.source, "to": r.target, "type": r.msgtype, "reliable": r.reliable}
+            {
+                "name": r.name,
+                "from": r.source,
+                "to": r.target,
+                "type": r.msgtype,
+                "reliable": r.reliable,
+                "listeners": r.listeners,
+            }
             for r in schedule.routes
         ],
         "faults": [
@@ -188,10 +197,11 @@ def to_data(schedule: Schedule) -> dict[str, Any]:
 
 def _route(row: dict[str, Any]) -> Route:
     given = dict(row)
-    reliable = given.pop("reliable", True)
-    route = Route(
-        str(given.pop("name")), str(given.pop("from")), str(given.pop("to")), str(given.pop("type")), reliable
-    )
+    reliable, listeners = given.pop("reliable", True), given.pop("listeners", 0)
+    if isinstance(listeners, bool) or not isinstance(listeners, int) or listeners < 0:
+        raise ScheduleError(f"route '{row.get('name')}' has listeners {listeners!r}; expected a number from 0")
+    name, source, target, msgtype = (str(given.pop(key)) for key in ("name", "from", "to", "type"))
+    route = Route(name, source, target, msgtype, reliable, listeners)
     if given:
         raise ScheduleError(f"route '{route.name}' has unknown keys: {', '.join(sorted(given))}")
     if route.source == route.target:

@@ -40,6 +40,7 @@ class _Track:
     route: Route
     line: Line
     publisher: Any
+    heard: bool = False
 
 
 class FaultRelay(Node):
@@ -106,8 +107,10 @@ class FaultRelay(Node):
 
     @staticmethod
     def _publish(track: _Track, now_ns: int) -> None:
+        track.heard = track.heard or track.publisher.get_subscription_count() >= track.route.listeners
         for message in track.line.ready(now_ns):
-            track.publisher.publish(message)
+            if track.heard:
+                track.publisher.publish(message)
 
     def _tell(self, fault: Fault, begins: bool, now_ns: int) -> None:
         line: dict[str, Any] = {"event": "begin" if begins else "end", "at_s": now_ns / NS_PER_S, "route": fault.route}

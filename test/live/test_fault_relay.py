@@ -92,6 +92,19 @@ def test_images_go_on_are_cut_blackened_and_stamped(relay):
     assert child.end() == 0
 
 
+def test_it_waits_for_its_listeners(relay):
+    ROUTES[0]["listeners"] = 2
+    try:
+        tester, _ = relay()
+    finally:
+        del ROUTES[0]["listeners"]
+    tester.send_until(lambda: tester.sent > 20)
+    assert not tester.got
+    second = []
+    tester.node.create_subscription(Image, "/relay_test/seen", second.append, qos.reliable(200))
+    tester.send_until(lambda: second and tester.got)
+
+
 def test_it_dies_on_schedule(relay):
     tester, child = relay({"route": "camera", "kind": "die", "from_s": 0.3})
     tester.send_until(lambda: child.process.poll() is not None)

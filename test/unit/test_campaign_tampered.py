@@ -215,6 +215,32 @@ def test_a_sensor_that_contributes_nothing_has_to_be_named_until_the_end(honest)
     ]
 
 
+def test_an_answer_of_another_sensor_was_owed_when_its_measurement_arrived(honest):
+    for row in honest.inputs:
+        if row["topic"] == "/l":
+            row["stamp_ns"] += 10 * MS  # 40 ms before the camera's
+            row["received_ns"] += 110 * MS
+    for row in honest.during(honest.frames + honest.status, end_s=4.0):
+        row["stamp_ns"] -= 40 * MS
+        row["received_ns"] += 40 * MS
+        row.get("values", {})["reference"] = "lidar"
+    assert "due frames answered, promised 90%" in honest.verdict().broken[0]
+    verdict = honest.verdict(replace(ROW, without=("camera",), partners=0.0))
+    assert (verdict.due, verdict.answered) == (70, 70)
+    assert verdict.latency_ms["p99"] == 28.0, "after the fault; in it the lidar came at +65 ms and its answer at +80 ms"
+
+
+def test_the_cause_goes_away_with_the_first_message_of_a_publisher_that_is_started_again(honest):
+    for row in honest.during(honest.status, end_s=4.0):
+        row["values"]["subset"] = "EL"
+    honest.inputs = [r for r in honest.inputs if r["topic"] != "/c" or r not in honest.during([r], end_s=3.7)]
+    asked = replace(ROW, cause_ends_s=1.5, partners=0.0, answered=0.0)
+    assert honest.verdict(asked).recovery_s == pytest.approx(2.585)
+    assert honest.verdict(replace(asked, restarts="camera")).recovery_s == pytest.approx(0.328)
+    never = honest.verdict(replace(asked, restarts="camera", fault_s=3.0))
+    assert never.recovery_s == pytest.approx(2.585), "it did not come back during the fault"
+
+
 def test_a_label_image_answers_once(honest):
     spoilt = replace(ROW, without=("camera",), answered=0.9)
     kept = honest.frames[::2]

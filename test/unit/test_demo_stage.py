@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import anyseg_ros.demo.stage as stage_module
 from anyseg_ros.demo.play import Tail
 from anyseg_ros.demo.stage import SEGMENT, Stage, StageError, clean_environment, dds_profile, random_domain
 from anyseg_ros.resources import share_path
@@ -79,7 +81,21 @@ def test_a_sourced_ros_shell_does_not_reach_the_children(tmp_path):
 
 
 def test_domains_stay_below_the_ephemeral_ports():
-    assert {random_domain() for _ in range(2000)} <= set(range(1, 102))
+    assert {random_domain() for _ in range(200)} <= set(range(1, 102))
+
+
+def test_a_domain_in_use_is_not_taken(monkeypatch):
+    with socket.socket(type=socket.SOCK_DGRAM) as first, socket.socket(type=socket.SOCK_DGRAM) as second:
+        for one in (first, second):
+            one.bind(("", 0))
+        low, high = sorted(one.getsockname()[1] for one in (first, second))
+        monkeypatch.setattr(stage_module, "DOMAINS", range(2))
+        monkeypatch.setattr(stage_module, "FIRST_PORT", low)
+        monkeypatch.setattr(stage_module, "PORTS_PER_DOMAIN", high - low)
+        with pytest.raises(StageError, match="from 0 to 1 are in use"):
+            random_domain()
+        (second if second.getsockname()[1] == high else first).close()
+        assert {random_domain() for _ in range(20)} == {1}
 
 
 def test_the_profile_is_the_packages_own_where_shared_memory_is_large(tmp_path):

@@ -91,7 +91,7 @@ def test_every_kind_of_fault_is_done_by_somebody():
 def test_a_schedule_survives_the_way_through_its_file():
     data = {
         "seed": 3,
-        "routes": [{"name": "camera", "from": "/a", "to": "/b", "type": "sensor_msgs/msg/Image"}],
+        "routes": [{"name": "camera", "from": "/a", "to": "/b", "type": "sensor_msgs/msg/Image", "listeners": 2}],
         "faults": [
             {"route": "camera", "kind": "delay", "from_s": 1.5, "until_s": 2.0, "by_ms": 50.0},
             {"route": "camera", "kind": "cut", "from_s": 4.0},
@@ -125,6 +125,13 @@ def test_a_schedule_that_cannot_work_is_refused_with_a_sentence(changes, says):
 def test_what_is_no_schedule_is_refused_with_a_sentence(data):
     with pytest.raises(ScheduleError, match="schedule"):
         schedule_from(data)
+
+
+@pytest.mark.parametrize("listeners", [-1, True, "two", 1.5])
+def test_a_number_of_listeners_is_one(listeners):
+    route = {"name": "camera", "from": "/a", "to": "/b", "type": "sensor_msgs/msg/Image", "listeners": listeners}
+    with pytest.raises(ScheduleError, match="'camera' has listeners .*; expected a number from 0"):
+        schedule_from({"routes": [route]})
 
 
 def test_without_a_fault_bytes_pass_untouched():

@@ -56,8 +56,8 @@ def scores_table(summary: Summary) -> list[str]:
         "mIoU in percent on the test drives, over the classes that occur; a sensor that a subset lacks is left",
         "out of the",
         "mean (`skip`). Mean ± standard deviation over the seeds; below it the 95 % bootstrap interval over drives",
-        f"({summary['bootstrap']['resamples']} resamples of whole drives, the mean over the seeds in each). The last row",
-        "looks at nothing: it answers each pixel's position with its most frequent class of the training drives.",
+        f"({summary['bootstrap']['resamples']} resamples of whole drives, the mean over the seeds in each). The last",
+        "row looks at nothing: it answers each pixel's position with its most frequent class of the training drives.",
     )
     lines = [about, "", row("recipe", columns), row("---", ["---:"] * len(columns))]
     for name, scores in summary["table"].items():
