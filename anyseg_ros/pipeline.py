@@ -73,6 +73,8 @@ class Pipeline:
         precision: what it computes in, one of ``engine.precision.PRECISIONS``.
 
     Attributes:
+        backend: what runs the network.
+        checkpoint_path: file that the network is from.
         counters: ``answered``, ``nothing_left`` and ``turned_down:<sensor>``.
         encoding: what payloads become: that of the checkpoint.
         motion: the vehicle's twists, with which clouds are brought to the reference time; None leaves them as they are.
@@ -93,6 +95,7 @@ class Pipeline:
         precision: str = "fp32",
     ):
         path = Path(checkpoint_path) if checkpoint_path is not None else default_checkpoint()
+        self.checkpoint_path, self.backend = path, backend
         networks, self.meta = open_networks(path, backend, precision)
         self.encoding = _encoding(self.meta, path)
         self.engine = Engine(networks, self.meta, device=device, threads=threads)

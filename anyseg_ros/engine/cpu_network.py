@@ -14,6 +14,7 @@ from anyseg_ros.engine.blocked_encoder import encode
 from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.layers import Dense, stages_of
+from anyseg_ros.engine.precision import PRECISIONS
 from anyseg_ros.engine.row_kernels import add_upsampled, label_rows
 from anyseg_ros.model.mit import MiT
 
@@ -26,6 +27,7 @@ class CpuNetwork:
 
     Attributes:
         device: the CPU.
+        precision: ``fp32`` or ``bf16``.
     """
 
     device = torch.device("cpu")
@@ -38,6 +40,7 @@ class CpuNetwork:
             head: folded, float32.
             dtype: of the encoder's matrix products and of the head's projections; all else is float32.
         """
+        self.precision = next(name for name, kind in PRECISIONS.items() if kind == dtype)
         self._stages = stages_of(encoder, dtype)
         biases = (head.bias, None, None, None)
         self._projections = [Dense(w, b, dtype) for w, b in zip(head.weights, biases, strict=True)]

@@ -21,12 +21,17 @@ from anyseg_ros.model.checkpoint import CheckpointMeta
 
 log = logging.getLogger(__name__)
 
+WEIGHTS_DIGITS = 12
+"""Of the weights' sha256, in logs and diagnostics."""
+
 
 class Engine:
     """The network, ready to run.
 
     Attributes:
         meta: the checkpoint's description.
+        weights: the first digits of the sha256 of the checkpoint's weights.
+        threads: CPU threads that it has.
     """
 
     def __init__(
@@ -48,7 +53,7 @@ class Engine:
             if threads < 1:
                 raise ValueError(f"{threads} threads; at least 1 is needed")
             torch.set_num_threads(threads)
-        self.meta = meta
+        self.meta, self.weights, self.threads = meta, networks.weights_sha256[:WEIGHTS_DIGITS], torch.get_num_threads()
         self._network = self._choose(networks, device)
         self._spare = self._network if self.device.type == "cpu" else networks.spare()
         log.info("the network runs on %s", self.device)
@@ -57,6 +62,11 @@ class Engine:
     def device(self) -> torch.device:
         """Where the network runs now."""
         return self._network.device
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in now."""
+        return self._network.precision
 
     def _choose(self, networks: Networks, wanted: str) -> Network:
         """The device's network, after a first frame; under ``auto`` a failing device is left for the CPU."""

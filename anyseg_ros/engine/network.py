@@ -17,6 +17,10 @@ class Network(Protocol):
     def device(self) -> torch.device:
         """Where it runs."""
 
+    @property
+    def precision(self) -> str:
+        """What it computes in, one of ``precision.CHOICES``."""
+
     def logits(self, images: Tensor) -> Tensor:
         """Images float32 [M,3,H,W] on any device -> logits float32 [K,ceil(H/4),ceil(W/4)]."""
 
@@ -25,7 +29,13 @@ class Network(Protocol):
 
 
 class Networks(Protocol):
-    """A backend: makes one checkpoint's network for a device."""
+    """A backend: makes one checkpoint's network for a device.
+
+    Attributes:
+        weights_sha256: of the checkpoint's weights, whatever file they come from.
+    """
+
+    weights_sha256: str
 
     def best_device(self) -> str:
         """The fastest device that may work here; it is tried, and left for the CPU if it does not."""

@@ -7,7 +7,6 @@ same kernel as for every other backend on a CPU: nobody resamples a second time 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable
@@ -21,10 +20,17 @@ from torch import Tensor
 
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.onnx_graph import INPUT, network_graph
-from anyseg_ros.model.checkpoint import FORMAT, METADATA_KEY, CheckpointMeta, load_checkpoint, write_bytes_atomically
+from anyseg_ros.model.checkpoint import (
+    FORMAT,
+    METADATA_KEY,
+    WEIGHTS_KEY,
+    CheckpointMeta,
+    load_checkpoint,
+    weights_sha256,
+    write_bytes_atomically,
+)
 from anyseg_ros.model.segmentor import AnySeg
 
-WEIGHTS_KEY = "anyseg_weights_sha256"
 TOLERANCE = 1e-4
 """Largest difference of a logit from torch's; of logits that spread by more than 1, in their standard deviations."""
 MOST_MODALITIES = 4
@@ -66,15 +72,6 @@ def exported(model: AnySeg, meta: CheckpointMeta) -> bytes:
     onnx.helper.set_model_props(network, described)
     onnx.checker.check_model(network, full_check=True)
     return network.SerializeToString()
-
-
-def weights_sha256(model: AnySeg) -> str:
-    """Of all tensors by name; the same for a checkpoint wherever its file lies and whatever its description says."""
-    found = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        found.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.network import Network
 from anyseg_ros.engine.precision import INT8, check_cpu_int8
 from anyseg_ros.engine.tensorrt_engines import tensorrt_options
-from anyseg_ros.model.checkpoint import CheckpointError, CheckpointMeta, parse_meta
+from anyseg_ros.model.checkpoint import WEIGHTS_KEY, CheckpointError, CheckpointMeta, parse_meta
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 INPUT = "images"
@@ -31,6 +31,7 @@ class OnnxNetworks:
 
     Attributes:
         meta: the checkpoint's description, from the file.
+        weights_sha256: of the weights that the file was made of, as it says.
     """
 
     def __init__(self, path: Path, backend: str, precision: str = "fp32") -> None:
@@ -50,7 +51,9 @@ class OnnxNetworks:
         self._providers = providers_here(backend)
         session = open_session(path, [CPU], 1)
         self.meta = meta_of(session, path)
-        check_stored(precision, precision_of(session), backend, path)
+        self.weights_sha256 = weights_of(session, path)
+        self._stored = precision_of(session)
+        check_stored(precision, self._stored, backend, path)
 
     def best_device(self) -> str:
         """The fastest that ONNX Runtime may have here."""
@@ -83,11 +86,12 @@ class OnnxNetworks:
         first = wanted[0][0]
         if first not in session.get_providers():
             raise RuntimeError(f"ONNX Runtime could not load its {first}; its log says why")
-        return OnnxNetwork(session, device)
+        return OnnxNetwork(session, device, self._precision)
 
     def spare(self) -> Network:
         """The network on the CPU, as the file has it."""
-        return OnnxNetwork(open_session(self._path, [CPU], torch.get_num_threads()), torch.device("cpu"))
+        session = open_session(self._path, [CPU], torch.get_num_threads())
+        return OnnxNetwork(session, torch.device("cpu"), self._stored)
 
 
 class OnnxNetwork:
@@ -95,13 +99,14 @@ class OnnxNetwork:
 
     Attributes:
         device: where it runs.
+        precision: what it computes in.
     """
 
-    def __init__(self, session: Any, device: torch.device) -> None:
+    def __init__(self, session: Any, device: torch.device, precision: str = "fp32") -> None:
         self._session = session
         self._grid = tuple(session.get_inputs()[0].shape[2:])
         self._crew = Crew()
-        self.device = device
+        self.device, self.precision = device, precision
 
     def logits(self, images: Tensor) -> Tensor:
         """Images [M,3,H,W] -> logits [K,H/4,W/4], on the CPU.
@@ -184,6 +189,18 @@ def meta_of(session: Any, path: Path) -> CheckpointMeta:
             f"{len(meta.classes)} classes: export the checkpoint again"
         )
     return meta
+
+
+def weights_of(session: Any, path: Path) -> str:
+    """The sha256 of the weights that an ONNX file was made of.
+
+    Raises:
+        CheckpointError: the file does not say.
+    """
+    found = session.get_modelmeta().custom_metadata_map.get(WEIGHTS_KEY)
+    if not found:
+        raise CheckpointError(f"{path} has no '{WEIGHTS_KEY}' metadata; export the checkpoint again")
+    return str(found)
 
 
 def precision_of(session: Any) -> str:

@@ -13,11 +13,16 @@ from anyseg_ros.engine.cuda_network import CudaNetwork, check_agreement
 from anyseg_ros.engine.folded import FoldedHead
 from anyseg_ros.engine.network import Network
 from anyseg_ros.engine.precision import PRECISIONS, check_cpu_precision, check_known
+from anyseg_ros.model.checkpoint import weights_sha256
 from anyseg_ros.model.segmentor import AnySeg
 
 
 class TorchNetworks:
-    """Makes the network of one model for a device."""
+    """Makes the network of one model for a device.
+
+    Attributes:
+        weights_sha256: of its weights.
+    """
 
     def __init__(
         self, model: AnySeg, precision: str = "fp32", modalities: int = 0, sizes: Sequence[tuple[int, int]] = ()
@@ -35,6 +40,7 @@ class TorchNetworks:
         """
         check_known(precision)
         model = copy.deepcopy(model).cpu().eval().requires_grad_(False).float()
+        self.weights_sha256 = weights_sha256(model)
         self._encoder, self._head, self._precision = model.encoder, FoldedHead(model.head), precision
         self._modalities, self._sizes = modalities, tuple(sizes)
 

@@ -6,6 +6,7 @@ Loading never unpickles. A file that does not fit is refused with a sentence.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields
@@ -19,6 +20,8 @@ from torch import Tensor
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
 METADATA_KEY = "anyseg"
+WEIGHTS_KEY = "anyseg_weights_sha256"
+"""Metadata of exported files: ``weights_sha256`` of the checkpoint that they were made of."""
 FORMAT = 2
 
 
@@ -133,6 +136,15 @@ def load_checkpoint(path: str | Path) -> tuple[AnySeg, CheckpointMeta]:
     check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.eval(), meta
+
+
+def weights_sha256(model: AnySeg) -> str:
+    """Of all tensors by name; the same for a checkpoint wherever its file lies and whatever its description says."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def parse_meta(path: str | Path, header: dict[str, str]) -> CheckpointMeta:

@@ -185,6 +185,7 @@ class Reporter:
             "validated_miou_change": _or_unknown(None if validated is None or best is None else validated - best),
             "mean_confidence": _or_unknown(last.confidence if last else None),
             "device": str(processor.pipeline.engine.device),
+            "weights": processor.pipeline.engine.weights,
             "motion.state": "off" if processor.pipeline.motion is None else "on",
             "rate_hz": processor.rate_hz(now_ns),
             "sets_hz": health.rate_hz,

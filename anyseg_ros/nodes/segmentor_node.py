@@ -224,9 +224,12 @@ class SegmentorNode(LifecycleNode):
         return tuple(parts)
 
     def _say_what_serves(self, pipelines: list[Pipeline]) -> None:
-        log, engine = self.get_logger(), pipelines[0].engine
-        height, width = pipelines[0].meta.grid
-        log.info(f"network on {engine.device}, grid of {width} x {height} pixels")
+        log, first, engine = self.get_logger(), pipelines[0], pipelines[0].engine
+        height, width = first.meta.grid
+        log.info(
+            f"network on {engine.device}: {first.checkpoint_path}, weights {engine.weights}, backend {first.backend}, "
+            f"precision {engine.precision}, threads {engine.threads}, grid of {width} x {height} pixels"
+        )
         if len(pipelines) > 1:
             log.info(f"one copy of it serves the rigs {', '.join(pipeline.rig.name for pipeline in pipelines)}")
         if fallbacks():

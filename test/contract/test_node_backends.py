@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 
 from anyseg_ros.engine import precision  # noqa: E402
 from anyseg_ros.engine.onnx_export import export  # noqa: E402
+from anyseg_ros.model.checkpoint import load_checkpoint, weights_sha256  # noqa: E402
 from anyseg_ros.nodes import segmentor_node  # noqa: E402
 
 SUCCESS, FAILURE = segmentor_node.SUCCESS, segmentor_node.FAILURE
@@ -67,6 +68,18 @@ def test_bf16_configures_where_the_processor_has_it_and_fails_with_a_sentence_el
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx2"})
     assert segmentor("net.safetensors", precision="bf16").trigger_configure() == FAILURE
     assert "cannot configure: precision 'bf16' needs a processor that computes in bfloat16" in capfd.readouterr().err
+
+
+def test_one_line_says_which_weights_run_and_how(segmentor, folder, capfd):
+    model, _ = load_checkpoint(folder / "net.safetensors")
+    weights = weights_sha256(model)[:12]
+    for name, backend in (("net.safetensors", "torch"), ("net.onnx", "onnxruntime")):
+        assert engine_of(segmentor(name, backend=backend, threads=2)).weights == weights
+        line = (
+            f"network on cpu: {folder / name}, weights {weights}, backend {backend}, precision fp32, threads 2, "
+            f"grid of {GRID[1]} x {GRID[0]} pixels"
+        )
+        assert capfd.readouterr().err.count(line) == 1
 
 
 @pytest.mark.parametrize(

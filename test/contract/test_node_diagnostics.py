@@ -37,9 +37,8 @@ def reporter():
         event_losses=lambda name: losses.get(name, {}),
     )
     meta = SimpleNamespace(miou={"CEL": 60.0, "CE": 52.0})
-    pipeline = SimpleNamespace(
-        meta=meta, rig=small_rig(), engine=SimpleNamespace(device="cpu"), motion=None, full_size=True
-    )
+    engine = SimpleNamespace(device="cpu", weights="0123456789ab")
+    pipeline = SimpleNamespace(meta=meta, rig=small_rig(), engine=engine, motion=None, full_size=True)
     pipeline.grid = SimpleNamespace(width=128, height=64)
     processor = SimpleNamespace(
         pipeline=pipeline,
@@ -108,6 +107,7 @@ def test_the_output_says_what_the_subset_costs(reporter):
     reporter._processor.last = published(100 * MS)
     said = output_of(reporter)
     assert (said["level"], said["message"]) == ("ok", "publishing CE")
+    assert (said["values"]["device"], said["values"]["weights"]) == ("cpu", "0123456789ab")
     assert (said["values"]["validated_miou"], said["values"]["validated_miou_change"]) == ("52", "-8")
     reporter._processor.pipeline.full_size = False
     assert output_of(reporter)["values"]["validated_miou"] == "unknown", "nobody validated a smaller grid"

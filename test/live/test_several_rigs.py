@@ -133,7 +133,7 @@ def drive(tmp_path_factory):
 
 
 def test_one_copy_of_the_network_serves_both(drive):
-    assert drive.child.text.count("network on cpu") == 1
+    assert drive.child.text.count("network on cpu: ") == 1
     assert "one copy of it serves the rigs front, rear" in drive.child.text
 
 

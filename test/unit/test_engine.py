@@ -143,5 +143,6 @@ def test_another_device_that_computes_something_else_is_left_for_the_cpu(model, 
     with caplog.at_level(logging.ERROR):
         engine = Engine(TorchNetworks(model, "fp32", 1, [GRID]), meta)
     assert "is off by 0.1" in caplog.text and isinstance(engine._network, CpuNetwork)
+    assert Engine(TorchNetworks(model, "fp16", 1, [GRID]), meta).precision == "fp32", "the CPU's, not what was asked"
     with pytest.raises(ValueError, match="'cuda' cannot be used: the network in fp32 .* is off by 0.1"):
         Engine(TorchNetworks(model, "fp32", 1, [GRID]), meta, device="cuda")

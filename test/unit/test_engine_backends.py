@@ -20,7 +20,14 @@ from anyseg_ros.engine import onnx_network, precision, tensorrt_engines
 from anyseg_ros.engine.backends import open_networks
 from anyseg_ros.engine.engine import Engine
 from anyseg_ros.engine.torch_networks import TorchNetworks
-from anyseg_ros.model.checkpoint import CheckpointError, CheckpointMeta, save_checkpoint
+from anyseg_ros.model.checkpoint import (
+    METADATA_KEY,
+    WEIGHTS_KEY,
+    CheckpointError,
+    CheckpointMeta,
+    save_checkpoint,
+    weights_sha256,
+)
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -101,6 +108,7 @@ def test_the_shipped_student_is_the_same_from_its_onnx_file(tmp_path):
 def test_bf16_is_near_the_plain_model_and_not_the_same(checkpoint, monkeypatch):
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
     engine = engine_of(checkpoint, kind="bf16")
+    assert engine.precision == "bf16"
     for stack in STACKS:
         logits, full = plain(stack)
         found = engine.logits(stack)
@@ -112,8 +120,14 @@ def test_bf16_is_near_the_plain_model_and_not_the_same(checkpoint, monkeypatch):
 def test_an_onnx_file_knows_all_that_the_checkpoint_did(checkpoint, exported):
     described = {p.key: p.value for p in onnx.load(exported).metadata_props}
     assert asdict(open_networks(exported, "onnxruntime")[1]) == asdict(META)
-    other = randomised(by=0.2)
-    assert described[onnx_export.WEIGHTS_KEY] == onnx_export.weights_sha256(MODEL) != onnx_export.weights_sha256(other)
+    assert described[WEIGHTS_KEY] == weights_sha256(MODEL)
+
+
+def test_weights_have_one_hash_in_every_file_and_another_with_another_value(checkpoint, exported):
+    found = [engine_of(checkpoint), engine_of(exported, "onnxruntime")]
+    assert {engine.weights for engine in found} == {weights_sha256(MODEL)[:12]}
+    assert [engine.precision for engine in found] == ["fp32", "fp32"] and found[0].threads == torch.get_num_threads()
+    assert weights_sha256(randomised(by=0.2)) != weights_sha256(MODEL) == weights_sha256(randomised())
 
 
 def test_only_the_number_of_modalities_is_free(exported):
@@ -163,7 +177,14 @@ def test_files_and_backends_that_do_not_go_together_are_refused(checkpoint, expo
         open_networks(tmp_path / "broken.onnx", "onnxruntime")
 
 
-@pytest.mark.parametrize(("key", "sentence"), [("anyseg", "has no 'anyseg' metadata"), ("", "its description says")])
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        (METADATA_KEY, "has no 'anyseg' metadata"),
+        (WEIGHTS_KEY, "has no 'anyseg_weights_sha256' metadata; export the checkpoint again"),
+        ("", "its description says"),
+    ],
+)
 def test_onnx_files_of_others_are_refused(exported, tmp_path, key, sentence):
     model = onnx.load(exported)
     if key:
