@@ -14,10 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anyseg_ros.engine import precision
 from anyseg_ros.sensors.evt3 import Evt3Decoder, decode_reference, encode_evt3
 from anyseg_ros.sensors.messages import EventStream, image_from, points_from
 from benchmarks import __main__ as command
-from benchmarks import subsets, suite, synchroniser, training_step
+from benchmarks import backends, subsets, suite, synchroniser, training_step
 from benchmarks.cases import Agreement, Case, Rival, Settings, measure, take_turns
 from benchmarks.compare import same_images, same_logits
 from benchmarks.drive import MS, make_drive
@@ -53,6 +54,26 @@ def test_a_quick_run_agrees_everywhere(room, tmp_path, capsys):
     capsys.readouterr()
     assert command.main(["--markdown", str(tmp_path / "benchmarks.json")]) == 0
     assert capsys.readouterr().out.strip() == text.strip()
+
+
+def test_int8_is_timed_where_the_processor_has_it_and_skipped_with_the_reason_elsewhere(monkeypatch):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_vnni", "avx512_bf16"})
+    case = backends.backend_case((64, 96), 2, True)
+    (int8,) = (rival for rival in case.rivals if rival.name == "ONNX Runtime in int8")
+    assert "its labels say nothing about accuracy" in int8.note
+    ours, theirs = case.ours(), int8.run()
+    assert int8.agreement(ours, theirs).same and (ours[0] != theirs[0]).any(), "nearly the same, and not the same file"
+    assert not int8.agreement(ours, (ours[0] + 1, ours[1])).same
+    others = backends.backend_case((64, 96), 2, False).rivals
+    assert [rival.name for rival in others] == ["ONNX Runtime", "torch in bf16"]
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx2"})
+    skipped = backends.backend_case((64, 96), 2, True).skipped
+    assert "avx512_vnni" in skipped["ONNX Runtime in int8"] and "bfloat16" in skipped["torch in bf16"]
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_vnni"})
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "onnxruntime" in backends.backend_case((64, 96), 1, True).skipped["ONNX Runtime in int8"].lower()
 
 
 def test_the_command_knows_the_rooms_of_the_suite():

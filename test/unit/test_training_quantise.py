@@ -124,7 +124,7 @@ def test_calibration_repeats_and_takes_frames_and_subsets_by_the_seed(pack, monk
     def stacks(seed):
         frames, checked = quantise.drawn(pack, quantise.Plan(6, seed))
         assert len(frames) == 6 and len(checked) == 2 and not set(frames) & set(checked)
-        reader = quantise.Subsets(pack, normaliser, frames, seed)
+        reader = quantise.Stacks(quantise.subsets(pack, normaliser, frames, seed))
         return [feed["images"] for feed in iter(reader.get_next, None)]
 
     first, again, other = stacks(1), stacks(1), stacks(2)
@@ -138,8 +138,8 @@ def test_only_what_a_frame_holds_is_fed(pack, monkeypatch):
     present[:, 1] = True
     monkeypatch.setattr(pack, "present", present)
     normaliser = Normaliser(pack.modalities, pack.normalisation)
-    for frame, feed in enumerate(iter(quantise.Subsets(pack, normaliser, [0, 1], 0).get_next, None)):
-        np.testing.assert_array_equal(feed["images"], normaliser(pack.raw(frame)[0])[1:2])
+    for frame, stack in enumerate(quantise.subsets(pack, normaliser, [0, 1], 0)):
+        np.testing.assert_array_equal(stack, normaliser(pack.raw(frame)[0])[1:2])
     networks = TorchNetworks(MODEL)
     changed = quantise.labels_changed(networks.spare(), networks.spare(), pack, normaliser, [0, 1])
     assert changed == {subset: 0.0 for subset in changed} and list(changed) == [pack.modalities[1][0].upper()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def quantise(checkpoint: Path, pack: Pack, out: Path, plan: Plan, say: Callable[
     record["calibration"] = {key: value for key, value in describe_pack(pack).items() if key != "pack"}
     say(f"{checkpoint}: calibrating with {plan.frames} of {len(pack)} frames of split '{pack.index['split']}'")
     with tempfile.TemporaryDirectory() as folder:
-        graph = in_int8(model, meta, Subsets(pack, normaliser, calibrating, plan.seed), Path(folder))
+        graph = in_int8(model, meta, subsets(pack, normaliser, calibrating, plan.seed), Path(folder))
         described(graph, record)
         onnx.save(graph, Path(folder) / "int8.onnx")
         theirs = OnnxNetworks(Path(folder) / "int8.onnx", "onnxruntime", INT8).spare()
@@ -133,24 +133,34 @@ def drawn(pack: Pack, plan: Plan) -> tuple[list[int], list[int]]:
     return order[: plan.frames], order[plan.frames : plan.frames + CHECKED]
 
 
-class Subsets(CalibrationDataReader):
-    """Feeds the calibration: each frame once, with a random subset of what is present, as training draws them."""
+class Stacks(CalibrationDataReader):
+    """Feeds the calibration with stacks [m,3,H,W], each once."""
 
-    def __init__(self, pack: Pack, normaliser: Normaliser, frames: list[int], seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        kept = draw_subset(torch.from_numpy(pack.present[frames]), generator).numpy()
-        self._feeds: Iterator[dict[str, np.ndarray]] = (
-            {INPUT: np.ascontiguousarray(normaliser(pack.raw(frame)[0])[row], np.float32)}
-            for frame, row in zip(frames, kept, strict=True)
-        )
+    def __init__(self, stacks: Iterable[np.ndarray]) -> None:
+        self._stacks = iter(stacks)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next stack [m,3,H,W] by the input's name; None at the end."""
-        return next(self._feeds, None)
+        """The next stack by the input's name; None at the end."""
+        stack = next(self._stacks, None)
+        return None if stack is None else {INPUT: np.ascontiguousarray(stack, np.float32)}
 
 
-def in_int8(model: AnySeg, meta: CheckpointMeta, frames: CalibrationDataReader, folder: Path) -> onnx.ModelProto:
-    """The network's graph with its convolutions and matrix products in int8; the folder is for files on the way."""
+def subsets(pack: Pack, normaliser: Normaliser, frames: list[int], seed: int) -> Iterator[np.ndarray]:
+    """The stack of each frame, with a random subset of what is present, as training draws them."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = draw_subset(torch.from_numpy(pack.present[frames]), generator).numpy()
+    return (normaliser(pack.raw(frame)[0])[row] for frame, row in zip(frames, kept, strict=True))
+
+
+def in_int8(model: AnySeg, meta: CheckpointMeta, stacks: Iterable[np.ndarray], folder: Path) -> onnx.ModelProto:
+    """The network's graph with its convolutions and matrix products in int8.
+
+    Args:
+        model: float32, in evaluation mode.
+        meta: its description.
+        stacks: what calibrates, each float32 [m,3,H,W], normalised.
+        folder: for files on the way.
+    """
     whole, prepared, done = (folder / name for name in ("float.onnx", "prepared.onnx", "quantised.onnx"))
     whole.write_bytes(exported(model, meta))
     quant_pre_process(str(whole), str(prepared))
@@ -158,7 +168,7 @@ def in_int8(model: AnySeg, meta: CheckpointMeta, frames: CalibrationDataReader, 
     quantize_static(
         str(prepared),
         str(done),
-        frames,
+        Stacks(stacks),
         QuantFormat.QDQ,
         op_types_to_quantize=["Conv", "MatMul"],
         per_channel=True,
