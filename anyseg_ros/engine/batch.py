@@ -2,10 +2,8 @@
 """The sets of several rigs in one run of the network, where that is cheaper than one after another.
 
 On a CPU that is while the grid is small: operations are then so short that starting them and sharing them among
-threads costs as much as they do. The encoder's CPU time for two sets of 3 images in one run, over that of two runs (2
-cores, two measurements): 0.65 and 0.79 for the shipped student (160 x 288), 0.78 and 0.85 for B0 at 512 x 512, 1.04 at
-1024 x 1024, where the first set would only wait for the last. On a GPU a set is the replay of one recorded graph, and
-an ONNX file is for one set: both go set by set.
+threads costs as much as they do; docs/engine.md says what was measured. On a large grid the first set would only wait for
+the last. On a GPU a set is the replay of one recorded graph, and an ONNX file is for one set: both go set by set.
 """
 
 from __future__ import annotations
