@@ -31,6 +31,8 @@ CHECKS = {
     "while_one_sensor_lives_there_is_output",
     "a_small_step_back_is_followed",
     "while_one_sensor_can_be_used_there_is_something_to_use",
+    "taking_the_lead_from_a_live_sensor_costs_no_silence",
+    "no_sensor_of_another_time_leads_before_one_that_agrees",
     *VARIANTS,
 }
 """Every run puts all of these; a violation may name a smaller one besides."""

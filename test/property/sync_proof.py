@@ -7,16 +7,27 @@ from dataclasses import replace
 
 from sync_answers import Usefulness
 from sync_judge import Judge
+from sync_leaders import Leaders
 from sync_play import Player, Violation, demand
 from sync_rigs import Op, Tape, random_steps
 
-VARIANTS = ("same_input_same_output", "payloads_do_not_matter", "more_advances_do_not_matter", "a_sensor_that_is_dead")
+from anyseg_ros.sync.arrivals import VAIN_WAITS
+from anyseg_ros.sync.timing import MS, SECOND
+
+VARIANTS = (
+    "same_input_same_output",
+    "payloads_do_not_matter",
+    "more_advances_do_not_matter",
+    "a_sensor_that_is_dead",
+    "a_sensor_that_has_become_too_late",
+)
 
 
 class Trial:
     """A schedule on its way through the synchroniser.
 
     Attributes:
+        seed, steps: what it consists of.
         tape: what reaches it.
         player: the synchroniser.
         judge: what is found.
@@ -24,13 +35,15 @@ class Trial:
     """
 
     def __init__(self, seed):
+        self.seed, self.steps = seed, []
         self.tape = Tape(seed)
         self.player = Player(self.tape.config)
         self.judge = Judge(self.tape.config, self.player.sync, self.tape)
-        self.others = (Usefulness(self.judge),)
+        self.others = (Usefulness(self.judge), Leaders(self.judge))
 
     def step(self, kind, sensor, amount):
         """Let something happen."""
+        self.steps.append((kind, sensor, amount))
         self._play(self.tape.step(kind, sensor, amount))
 
     def finish(self):
@@ -64,6 +77,8 @@ def play_again(trial, variant, rng):
     config, ops = trial.tape.config, trial.tape.ops
     if variant == "a_sensor_that_is_dead":
         return dead_sensor(trial, rng)
+    if variant == "a_sensor_that_has_become_too_late":
+        return late_sensor(trial.seed, trial.steps, rng)
     if variant == "payloads_do_not_matter":
         ops = [_with_other_payload(op) for op in ops]
     again = Player(config, rng if variant == "more_advances_do_not_matter" else None)
@@ -109,6 +124,54 @@ def dying_sensor(trial, rng):
     # Its last measurements may still be near enough to a reference that arrives much later than they did.
     demand(name, _shown(mine, dead.name) == _shown(theirs), (dead.name, "died", _first_difference(mine, theirs)))
     return True
+
+
+def late_sensor(seed, steps, rng):
+    """What the last sensor costs once it comes too late for every set: a few waits, as many as are begun by then.
+
+    With the steps that move no clock and stop no process.
+    """
+    name, tape = "a_sensor_that_has_become_too_late", Tape(seed)
+    for step in steps:
+        if step[0] in ("run", "cut", "heal", "flap"):
+            tape.step(*step)
+    tape.finish()
+    config, ops = tape.config, [op for op in tape.ops if op.now_ns]
+    if len(config.sensors) < 2 or not ops:
+        return False
+    late, at = config.sensors[-1].name, rng.randrange(len(ops)) // 2
+    by_ns = _lags_ns(config, ops, late, max) - _lags_ns(config, ops, late, min)
+    by_ns += MS + config.max_wait_ns + config.sensors[-1].tolerance_ns
+    by_ns += max((t.period_ns for t in config.sensors if t.is_event), default=0)  # a chunk may be as long
+    until_ns = ops[-1].now_ns - 2 * SECOND  # then all others are silent
+    # Until the first comes late, it may as well be lost, or silent.
+    since_ns = next((op.now_ns + by_ns for op in ops[at:] if op.kind == "add" and _is_of(op, late)), until_ns + 1)
+    if since_ns > until_ns:
+        return False
+    moved = [replace(op, now_ns=op.now_ns + by_ns) if k >= at and _is_of(op, late) else op for k, op in enumerate(ops)]
+    moved = [op for op in moved if op.now_ns <= until_ns]
+    having = Player(config, answering=False)
+    calls = having.play(sorted(moved, key=lambda op: op.now_ns))
+    if any(late in (call.reference, call.reference_before) for call in calls):
+        return False
+    without = Player(replace(config, sensors=config.sensors[:-1]), answering=False)
+    without.play(_without(ops, late))
+    closed = {(s.reference, s.stamp_ns): s.closed_ns for s in without.sets}
+    waited = [s for s in having.sets if s.due_ns >= since_ns and s.closed_ns > closed.get((s.reference, s.stamp_ns), 0)]
+    begun = max(call.open_sets for call in calls)
+    # At a change of the reference sets may wait for longer, so that it comes in time once more.
+    again = 1 + sum(bool(call.resets) for call in calls) + sum(late in s.present for s in waited)
+    demand(name, len(waited) <= again * (VAIN_WAITS + begun), (late, len(waited), begun, again))
+    return True
+
+
+def _lags_ns(config, ops, late, pick):
+    """The largest lag of the other sensors, or the smallest of the one that is late."""
+    offset_ns = {timing.name: timing.offset_ns for timing in config.sensors}
+    adds = [(op.now_ns, op.measurement) for op in ops if op.kind == "add"]
+    of_late = pick is min
+    lags = (now - m.stamp_ns + offset_ns[m.sensor] for now, m in adds if (m.sensor == late) == of_late)
+    return pick(lags, default=0)
 
 
 def _is_of(op, name):

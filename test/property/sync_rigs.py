@@ -110,7 +110,8 @@ class Tape:
         before = len(self.ops)
         for source in self.sources:
             source.cut = True
-        self._pass(5 * self.unit_ns + 2 * SECOND)
+        self._pass(5 * self.unit_ns)  # simulated time has begun by then
+        self._pass(2 * SECOND)
         return self.ops[before:]
 
     def now_ns(self, true_ns: int | None = None) -> int:
@@ -158,6 +159,7 @@ class Tape:
 
     def _lag(self, source: Source, amount: int) -> None:
         source.more_lag_ns = LAGS_MS[amount] * MS
+        source.not_before_ns = source.arrived_ns  # a connection that gets quicker keeps the order
         self.lagged_ns = max(self.lagged_ns, source.more_lag_ns)
 
     def _lag_others(self, source: Source, amount: int) -> None:
@@ -199,6 +201,14 @@ class Tape:
         self.ops.append(Op("reset", self.now_ns()))
 
 
+TALES: tuple[tuple[Step, ...], ...] = (
+    # The first sensor's clock is behind, it is cut, and it comes back for long enough to lead again.
+    (("shift", 0, 4), ("run", 0, 12), ("cut", 0, 0), ("run", 0, 12), ("heal", 0, 0), ("run", 0, 36)),
+    # Another one's clock jumps, and the first is cut.
+    (("shift", 1, 11), ("run", 0, 6), ("run", 0, 6), ("cut", 0, 0), ("run", 0, 6), ("run", 0, 6), ("heal", 0, 0)),
+)
+"""Things that happen one after the other, and would hardly do by chance."""
+
 WEIGHTS = {"run": 14, "stall": 2, "cut": 3, "heal": 3, "enable": 2}
 
 
@@ -217,4 +227,6 @@ def random_steps(seed: int, more: bool = True) -> list[Step]:
         at = rng.randint(1, len(steps))
         what = (kind, rng.choice((0, 0, 0, 1, 2, 3)), rng.randint(low, high))
         steps[at:at] = [what, *[("run", 0, 6)] * rng.choice((0, 2, 6))]
+    if more and rng.random() < 0.2:
+        steps += rng.choice(TALES)
     return [*steps, ("run", 0, 2)]

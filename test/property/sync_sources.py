@@ -57,6 +57,8 @@ class Source:
     cut: bool = False
     bad: bool = False
     more_lag_ns: int = 0
+    arrived_ns: int = 0
+    not_before_ns: int = 0
     flap_ns: int = 0
     burst_until_ns: int = 0
     recent: list[Measurement] = field(default_factory=list)
@@ -75,6 +77,8 @@ class Source:
             arrival = true + lag + (self.rng.randint(0, self.lag_jitter_ns) if self.lag_jitter_ns else 0)
             if true < self.burst_until_ns:
                 arrival = max(arrival, self.burst_until_ns)
+            arrival = max(arrival, self.not_before_ns)
+            self.arrived_ns = max(self.arrived_ns, arrival)
             self.recent = [*self.recent[-11:], measurement]
             found.append((arrival, measurement))
             if self.repeat and self.rng.random() < self.repeat:

@@ -17,10 +17,13 @@ from sync_play import Violation
 from sync_proof import VARIANTS, Trial, play_again, prove
 from sync_rigs import MORE_STEPS, STEPS, random_steps
 
+from anyseg_ros.sync.arrivals import Arrivals
+from anyseg_ros.sync.synchronizer import Synchronizer
 from anyseg_ros.sync.track import SensorTrack
 from anyseg_ros.sync.usability import Usability
 
 sensors = st.integers(0, 5)
+open_due = Synchronizer._open_due
 
 
 def amount_of(kind):
@@ -114,18 +117,41 @@ def test_a_broken_synchroniser_is_found_and_its_schedule_shrunk(monkeypatch, tmp
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "replacement", "check", "seeds"),
+    ("owner", "name", "replacement", "check", "seed"),
     [
         (
             Usability,
             "refused",
             lambda self, now_ns: False,
             "while_one_sensor_can_be_used_there_is_something_to_use",
-            (104, 192),
+            104,
+        ),
+        (
+            Synchronizer,
+            "_open_due",
+            lambda self, track, now_ns, returns=False: open_due(self, track, now_ns),
+            "taking_the_lead_from_a_live_sensor_costs_no_silence",
+            56,
+        ),
+        (
+            SensorTrack,
+            "is_apart",
+            lambda self, other: False,
+            "no_sensor_of_another_time_leads_before_one_that_agrees",
+            400046,
+        ),
+        (
+            Arrivals,
+            "waited",
+            lambda self, in_vain: None,
+            "a_sensor_that_has_become_too_late",
+            400074,
         ),
     ],
 )
-def test_a_rule_that_is_missing_is_found(owner, name, replacement, check, seeds, monkeypatch):
+def test_a_rule_that_is_missing_is_found(owner, name, replacement, check, seed, monkeypatch):
+    prove(seed)
     monkeypatch.setattr(owner, name, replacement)
-    found = prove_sync.run(seeds, progress=False, most_violations=1)
-    assert [violation["check"] for violation in found["violations"]] == [check]
+    with pytest.raises(Violation) as found:
+        prove(seed)
+    assert found.value.check == check
