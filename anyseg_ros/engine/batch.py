@@ -2,8 +2,8 @@
 """The sets of several rigs in one run of the network, where that is cheaper than one after another.
 
 On a CPU that is while the grid is small: operations are then so short that starting them and sharing them among
-threads costs as much as they do; docs/engine.md says what was measured. On a large grid the first set would only wait for
-the last. On a GPU a set is the replay of one recorded graph, and an ONNX file is for one set: both go set by set.
+threads costs as much as they do; docs/engine.md says what was measured. On a large grid the first set would only wait
+for the last. On a GPU a set is the replay of one recorded graph, and an ONNX file is for one set: both go set by set.
 """
 
 from __future__ import annotations
