@@ -105,6 +105,10 @@ def test_schedules_that_once_broke_it(seed):
     prove(seed)
 
 
+def test_a_set_that_is_due_before_simulated_time_begins_does_not_wait_for_ever():
+    prove(44703711, [("run", 0, 1), ("outlier", 0, 7)])
+
+
 def test_a_broken_synchroniser_is_found_and_its_schedule_shrunk(monkeypatch, tmp_path):
     monkeypatch.setattr(SensorTrack, "age", lambda self, now_ns: None)  # silence is never noticed
     found = prove_sync.run(range(40), progress=False)
