@@ -53,6 +53,11 @@ def standing(track: SensorTrack, reference: SensorTrack | None, now_ns: int) -> 
     return track.usability.refused(now_ns), apart, track.rank
 
 
+def stands_before(track: SensorTrack, reference: SensorTrack, now_ns: int) -> bool:
+    """Whether a sensor is to be preferred to the reference."""
+    return standing(track, reference, now_ns) < standing(reference, reference, now_ns)
+
+
 def best_reference(tracks: Sequence[SensorTrack], reference: SensorTrack | None, now_ns: int) -> SensorTrack | None:
     """The live sensor to be preferred, of those that stand alike one that delivers steadily before a new one."""
 
@@ -69,7 +74,7 @@ def takes_over(track: SensorTrack, reference: SensorTrack, reached_ns: int, now_
     One whose stamps lie far below what has been reached may be catching up, as after a cut of its connection. In the
     lead it would be silent meanwhile, so that it waits; but not for ever, because its clock may be behind for good.
     """
-    if standing(track, reference, now_ns) >= standing(reference, reference, now_ns):
+    if not stands_before(track, reference, now_ns):
         return False
     if reference.usability.refused(now_ns):
         return True

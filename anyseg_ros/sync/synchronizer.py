@@ -20,7 +20,7 @@ from anyseg_ros.sync.buffers import Fate, Item
 from anyseg_ros.sync.health import HealthJudge, SensorHealth
 from anyseg_ros.sync.jumps import Verdict
 from anyseg_ros.sync.output_health import OutputHealth, OutputJudge
-from anyseg_ros.sync.reference import NO_FLOOR, Floor, best_reference, takes_over
+from anyseg_ros.sync.reference import NO_FLOOR, Floor, best_reference, stands_before, takes_over
 from anyseg_ros.sync.resets import Reset, ResetLog
 from anyseg_ros.sync.set_queue import SetQueue
 from anyseg_ros.sync.timing import READY_COUNT, SyncConfig
@@ -204,7 +204,7 @@ class Synchronizer:
         track.accept(item)
         self._queue.arrived(track)
         reference = self._reference
-        if reference is None or (not self._answered and track.rank < reference.rank):
+        if reference is None or (not self._answered and stands_before(track, reference, now_ns)):
             self._switch(
                 track, now_ns, since=Floor(item.start_ns if track.timing.is_event else item.corrected_ns - 1, 0)
             )

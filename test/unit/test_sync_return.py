@@ -2,7 +2,7 @@
 """Known answers on sensors that tell another time than the reference: when they take the lead, and when not."""
 
 import pytest
-from sync_support import MS, NOW0, Player, frame, frames, play, stamps_ms, timing
+from sync_support import MS, NOW0, Player, chunk, frame, frames, play, stamps_ms, timing
 
 
 def closings_ms(sets, since_ms):
@@ -64,3 +64,14 @@ def test_it_leads_where_it_is_the_only_one_that_is_alive():
     play(player, frames("camera", 3, 5003) + jumped(40, 7000, 4000, 8000))
     assert player.sync.reference == "lidar"
     assert longest_gap_ms(player.sets, 1000) < 300
+
+
+def test_nor_before_anything_has_been_answered():
+    """No window is covered by half yet; the first stream dies, and a camera that ranks before the second has jumped."""
+    first, second = (timing(name, 20, window_ms=400) for name in ("event1", "event2"))
+    player = Player(first, timing("camera", 20), second)
+    events = [(k + 10, chunk(k, k + 10, name="event1")) for k in range(0, 40, 10)]
+    events += [(k + 10, chunk(k, k + 10, name="event2")) for k in range(0, 150, 10)]
+    play(player, events + [(ms, frame("camera", ms + (3000 if ms > 50 else 0))) for ms in range(15, 150, 20)])
+    assert [r.sensor for r in player.sync.take_resets()] == ["camera"]
+    assert player.sync.reference == "event2"
