@@ -60,6 +60,24 @@ def _encoding(meta: CheckpointMeta, path: Path | str) -> Encoding:
         raise CheckpointError(str(error)) from error
 
 
+def _statistics(meta: CheckpointMeta, modality: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [3,1,1] of a modality's channels.
+
+    Raises:
+        CheckpointError: the description does not say them.
+    """
+    try:
+        mean, std = (np.asarray(meta.normalisation[modality][key], np.float32) for key in ("mean", "std"))
+    except (TypeError, KeyError, ValueError):
+        mean = std = np.zeros(0, np.float32)
+    if mean.shape != (3,) or std.shape != (3,) or not (np.isfinite(mean) & np.isfinite(std) & (std > 0)).all():
+        raise CheckpointError(
+            f"{path}: expected as normalisation of '{modality}' mean and std (above 0) of three channels; found "
+            f"{meta.normalisation!r:.100}"
+        )
+    return mean[:, None, None], std[:, None, None]
+
+
 class Pipeline:
     """Encodes a frame set, runs the network, and says what came out.
 
@@ -100,10 +118,7 @@ class Pipeline:
         self.encoding = _encoding(self.meta, path)
         self.engine = Engine(networks, self.meta, device=device, threads=threads)
         self.labels = LabelSet(tuple(self.meta.classes), tuple((r, g, b) for r, g, b in self.meta.palette))
-        self._statistics = {
-            Modality(name): tuple(np.asarray(stats[key], np.float32)[:, None, None] for key in ("mean", "std"))
-            for name, stats in self.meta.normalisation.items()
-        }
+        self._statistics = {Modality(name): _statistics(self.meta, name, path) for name in self.meta.modalities}
         self._begin(rig)
 
     def for_rig(self, rig: Rig) -> Pipeline:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from anyseg_ros.engine.batch import labels_of, sets_at_once
 from anyseg_ros.engine.network import Network, Networks
+from anyseg_ros.engine.threads import usable_cores
 from anyseg_ros.model.checkpoint import CheckpointMeta
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Engine:
         if threads is not None:
             if threads < 1:
                 raise ValueError(f"{threads} threads; at least 1 is needed")
+            if threads > (cores := usable_cores()):
+                log.warning("%d threads for %d cores: they will wait for each other", threads, cores)
             torch.set_num_threads(threads)
         self.meta, self.weights, self.threads = meta, networks.weights_sha256[:WEIGHTS_DIGITS], torch.get_num_threads()
         self._network = self._choose(networks, device)
@@ -76,7 +79,9 @@ class Engine:
             with torch.inference_mode():
                 network.labels(torch.zeros(1, 3, *self.meta.grid))
         except (RuntimeError, AssertionError) as error:
-            if wanted != "auto" or name == "cpu":
+            if name == "cpu":
+                raise ValueError(f"the network does not run on the CPU: {error}") from error
+            if wanted != "auto":
                 raise ValueError(f"device '{wanted}' cannot be used: {error}; 'auto' and 'cpu' always work") from error
             _tell(name, error)
             return networks.spare()

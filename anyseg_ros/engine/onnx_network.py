@@ -14,7 +14,7 @@ from torch import Tensor
 from anyseg_ros.engine.cpu_network import label_grid
 from anyseg_ros.engine.crew import Crew
 from anyseg_ros.engine.network import Network
-from anyseg_ros.engine.precision import INT8, check_cpu_int8
+from anyseg_ros.engine.precision import CHOICES, INT8, check_cpu_int8
 from anyseg_ros.engine.tensorrt_engines import tensorrt_options
 from anyseg_ros.model.checkpoint import WEIGHTS_KEY, CheckpointError, CheckpointMeta, parse_meta
 
@@ -181,9 +181,9 @@ def meta_of(session: Any, path: Path) -> CheckpointMeta:
         CheckpointError: there is none, or the graph is not the one that it describes.
     """
     meta = parse_meta(path, session.get_modelmeta().custom_metadata_map)
-    inputs = [(value.name, value.shape[1:]) for value in session.get_inputs()]
-    expected = [(INPUT, [3, *meta.grid])]
-    if inputs != expected or session.get_outputs()[0].shape[0] != len(meta.classes):
+    inputs = [(v.name, v.type, [d if isinstance(d, int) else "any" for d in v.shape]) for v in session.get_inputs()]
+    expected = [(INPUT, "tensor(float)", ["any", 3, *meta.grid])]
+    if inputs != expected or session.get_outputs()[0].shape[:1] != [len(meta.classes)]:
         raise CheckpointError(
             f"{path} takes {inputs} and gives {session.get_outputs()[0].shape}; its description says {expected} and "
             f"{len(meta.classes)} classes: export the checkpoint again"
@@ -214,6 +214,8 @@ def check_stored(precision: str, stored: str, backend: str, path: Path) -> None:
     Raises:
         ValueError: the file's precision is another, or one that the backend cannot use.
     """
+    if precision not in CHOICES:
+        raise ValueError(f"precision '{precision}' is unknown; known are {', '.join(CHOICES)}")
     if backend == "tensorrt" and INT8 in (precision, stored):
         raise ValueError(
             f"backend 'tensorrt' does not run int8: it makes fp32, bf16 or fp16 of a file in fp32, and {path} is in "

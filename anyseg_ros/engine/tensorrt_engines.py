@@ -34,23 +34,37 @@ def cache_folder(path: Path, device_name: str, version: str, precision: str) -> 
         device_name: as CUDA names it.
         version: TensorRT's.
         precision: of the engine.
+
+    Raises:
+        ValueError: nothing says where engines are kept.
     """
     parts = (device_name, version, precision, hashlib.sha256(path.read_bytes()).hexdigest())
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    home = os.environ.get(CACHE_VARIABLE)
-    return (Path(home) if home else Path.home() / ".cache" / "anyseg_ros" / "tensorrt") / key
+    if home := os.environ.get(CACHE_VARIABLE):
+        return Path(home) / key
+    try:
+        return Path.home() / ".cache" / "anyseg_ros" / "tensorrt" / key
+    except RuntimeError as error:
+        raise ValueError(
+            f"no home folder to keep TensorRT's engines in ({error}); set {CACHE_VARIABLE} to a folder"
+        ) from error
 
 
 def tensorrt_version() -> str:
     """Version of the TensorRT library that ONNX Runtime loads.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: it is not installed, or does not load.
     """
     name = ctypes.util.find_library("nvinfer")
     if name is None:
         raise ValueError("TensorRT's library nvinfer is not installed; install TensorRT, or choose another backend")
-    return str(ctypes.CDLL(name).getInferLibVersion())
+    try:
+        return str(ctypes.CDLL(name).getInferLibVersion())
+    except (OSError, AttributeError) as error:
+        raise ValueError(
+            f"TensorRT's library {name} cannot be used ({error}); install TensorRT anew, or choose another backend"
+        ) from error
 
 
 def provider_options(folder: Path, grid: tuple[int, int], device: torch.device, precision: str) -> dict[str, Any]:
@@ -86,9 +100,16 @@ def check_built(folder: Path, path: Path, precision: str) -> None:
     """Refuse a folder without a finished engine.
 
     Raises:
-        EngineMissingError: says the command that builds it.
+        EngineMissingError: says the command that builds it, or why the folder cannot be read.
     """
-    if not (folder / FINISHED).is_file():
+    try:
+        finished = (folder / FINISHED).is_file()
+    except OSError as error:
+        raise EngineMissingError(
+            f"{folder}, where TensorRT's engine of {path} is looked for, cannot be read ({error}); let the node's user "
+            f"read it, or set {CACHE_VARIABLE} to another folder"
+        ) from error
+    if not finished:
         raise EngineMissingError(
             f"no TensorRT engine of {path} in {precision} for this GPU and this version of TensorRT in {folder}; "
             f"build it ahead, which takes minutes: anyseg build-engine {path} --precision {precision}"

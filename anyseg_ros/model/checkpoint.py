@@ -11,14 +11,17 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from anyseg_ros.modality import Modality
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
+KNOWN = {modality.value for modality in Modality}
 METADATA_KEY = "anyseg"
 WEIGHTS_KEY = "anyseg_weights_sha256"
 """Metadata of exported files: ``weights_sha256`` of the checkpoint that they were made of."""
@@ -125,14 +128,18 @@ def load_checkpoint(path: str | Path) -> tuple[AnySeg, CheckpointMeta]:
     """Read a checkpoint into a float32 model in evaluation mode. Its encoding is for the caller to compare.
 
     Raises:
-        CheckpointError: the file is not a checkpoint of ours, or its tensors do not fit its architecture.
+        CheckpointError: the file is not a checkpoint of ours, or its tensors or classes do not fit its architecture.
     """
     tensors, header = read_safetensors(path)
     meta = parse_meta(path, header)
     try:
         model = AnySeg(AnySegConfig(**meta.architecture))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} names an architecture that cannot be built: {error}") from error
+    if len(meta.classes) != model.config.classes:
+        raise CheckpointError(
+            f"{path} names {len(meta.classes)} classes; its architecture has {model.config.classes} of them"
+        )
     check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.eval(), meta
@@ -151,7 +158,7 @@ def parse_meta(path: str | Path, header: dict[str, str]) -> CheckpointMeta:
     """The description in a file's header.
 
     Raises:
-        CheckpointError: it is missing, broken, of another format, or incomplete.
+        CheckpointError: it is missing, broken, of another format, incomplete, or a field makes no sense.
     """
     if METADATA_KEY not in header:
         raise CheckpointError(f"{path} has no '{METADATA_KEY}' metadata; expected a checkpoint saved by anyseg-train")
@@ -170,14 +177,50 @@ def parse_meta(path: str | Path, header: dict[str, str]) -> CheckpointMeta:
         raise CheckpointError(
             f"{path} has metadata fields {sorted(values)}; expected {sorted(known)}; save it again with this version"
         )
-    return CheckpointMeta(**values)
+    meta = CheckpointMeta(**values)
+    check_fields(path, meta)
+    return meta
+
+
+def check_fields(path: str | Path, meta: CheckpointMeta) -> None:
+    """Look whether a description says what others build upon.
+
+    Raises:
+        CheckpointError: names the first field that makes no sense.
+    """
+    for name, makes_sense, expected in (
+        ("classes", _texts(meta.classes), "a list of class names"),
+        ("palette", _colours(meta.palette, meta.classes), "a colour [r, g, b] of 0 to 255 for each class"),
+        ("modalities", _texts(meta.modalities) and KNOWN.issuperset(meta.modalities), f"some of {sorted(KNOWN)}"),
+        ("grid", _numbers(meta.grid, 2) and min(meta.grid) > 0, "[height, width] in pixels"),
+        ("miou", isinstance(meta.miou, dict) and _real(list(meta.miou.values())), "mIoU in percent by subset"),
+    ):
+        if not makes_sense:
+            raise CheckpointError(f"{path}: expected as {name} {expected}; found {getattr(meta, name)!r:.100}")
+
+
+def _texts(found: Any) -> bool:
+    return isinstance(found, list) and len(found) > 0 and all(isinstance(text, str) for text in found)
+
+
+def _numbers(found: Any, count: int) -> bool:
+    return isinstance(found, list) and len(found) == count and all(type(number) is int for number in found)
+
+
+def _colours(found: Any, classes: list[str]) -> bool:
+    alike = isinstance(found, list) and isinstance(classes, list) and len(found) == len(classes)
+    return alike and all(_numbers(colour, 3) and min(colour) >= 0 and max(colour) <= 255 for colour in found)
+
+
+def _real(found: list[Any]) -> bool:
+    return all(isinstance(number, int | float) for number in found)
 
 
 def check_tensors(path: str | Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Compare names and shapes.
+    """Compare names and shapes, and look for what training that diverged leaves.
 
     Raises:
-        CheckpointError: names the first tensor that is missing, not expected or of another shape.
+        CheckpointError: names the first tensor that is missing, not expected, of another shape, or holds no numbers.
     """
     for name, value in expected.items():
         if name not in found:
@@ -188,6 +231,11 @@ def check_tensors(path: str | Path, found: dict[str, Tensor], expected: dict[str
             raise CheckpointError(
                 f"{path}: tensor '{name}' has shape {tuple(found[name].shape)}, "
                 f"its architecture expects {tuple(value.shape)}"
+            )
+        if found[name].is_floating_point() != value.is_floating_point() or not found[name].isfinite().all():
+            raise CheckpointError(
+                f"{path}: tensor '{name}' of {found[name].dtype} holds something else than finite numbers for "
+                f"{value.dtype}; the file is damaged, or its training had diverged"
             )
     for name in found:
         if name not in expected:

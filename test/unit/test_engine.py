@@ -80,11 +80,23 @@ def test_devices_that_do_not_exist_are_refused(model, meta):
         Engine(TorchNetworks(model), meta, threads=0)
 
 
-def test_threads_are_set(model, meta):
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_network_that_fails_on_the_cpu_is_not_said_to_work_there(model, meta, monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(CpuNetwork, "labels", Mock(side_effect=RuntimeError("out of memory")))
+    with pytest.raises(ValueError, match="^the network does not run on the CPU: out of memory$"):
+        Engine(TorchNetworks(model), meta, device=device)
+
+
+def test_threads_are_set_and_more_than_there_are_cores_are_warned_of(model, meta, monkeypatch, caplog):
     before = torch.get_num_threads()
+    monkeypatch.setattr("anyseg_ros.engine.engine.usable_cores", lambda: 2)
     try:
-        Engine(TorchNetworks(model), meta, device="cpu", threads=1)
-        assert torch.get_num_threads() == 1
+        for threads in (1, 2):
+            assert Engine(TorchNetworks(model), meta, device="cpu", threads=threads).threads == threads
+            assert torch.get_num_threads() == threads and not caplog.text
+        Engine(TorchNetworks(model), meta, device="cpu", threads=3)
+        assert "3 threads for 2 cores: they will wait for each other" in caplog.text
     finally:
         torch.set_num_threads(before)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from dataclasses import asdict
 
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from anyseg_ros import cli
-from anyseg_ros.engine import onnx_network, precision, tensorrt_engines
+from anyseg_ros.engine import onnx_network, precision
 from anyseg_ros.engine.backends import open_networks
 from anyseg_ros.engine.engine import Engine
 from anyseg_ros.engine.torch_networks import TorchNetworks
@@ -182,15 +181,19 @@ def test_files_and_backends_that_do_not_go_together_are_refused(checkpoint, expo
     [
         (METADATA_KEY, "has no 'anyseg' metadata"),
         (WEIGHTS_KEY, "has no 'anyseg_weights_sha256' metadata; export the checkpoint again"),
-        ("", "its description says"),
+        ("height", "its description says"),
+        ("modalities", r"takes .*\[1, 3, 52, 68\].* its description says .*\['any', 3, 52, 68\]"),
     ],
 )
 def test_onnx_files_of_others_are_refused(exported, tmp_path, key, sentence):
     model = onnx.load(exported)
-    if key:
-        model.metadata_props.remove(next(p for p in model.metadata_props if p.key == key))
+    size = model.graph.input[0].type.tensor_type.shape.dim
+    if key == "height":
+        size[2].dim_param = "height"
+    elif key == "modalities":
+        size[0].dim_value = 1
     else:
-        model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+        model.metadata_props.remove(next(p for p in model.metadata_props if p.key == key))
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(CheckpointError, match=sentence):
         open_networks(tmp_path / "other.onnx", "onnxruntime")
@@ -200,6 +203,8 @@ def test_what_is_not_installed_is_said(checkpoint, exported, monkeypatch):
     with pytest.raises(ValueError, match="precision 'bf16' is not there for backend 'onnxruntime'"):
         open_networks(exported, "onnxruntime", "bf16")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(ValueError, match="precision 'fp8' is unknown; known are fp32, bf16, fp16, int8"):
+        open_networks(exported, "onnxruntime", "fp8")
     with pytest.raises(ValueError, match="needs TensorrtExecutionProvider; ONNX Runtime .* has CPUExecutionProvider"):
         open_networks(exported, "tensorrt")
     networks, meta = open_networks(exported, "onnxruntime")
@@ -256,39 +261,6 @@ def test_flags_are_read_as_linux_writes_them(tmp_path):
     found.write_text("processor\t: 0\nflags\t\t: fpu avx512_bf16\n\nprocessor\t: 1\nFeatures\t: fp bf16\n")
     assert precision.cpu_flags(found) == {"fpu", "avx512_bf16", "fp", "bf16"}
     assert precision.cpu_flags(tmp_path / "nowhere") == set()
-
-
-def test_tensorrt_engines_are_told_apart_by_all_they_depend_on(tmp_path, monkeypatch):
-    monkeypatch.setenv(tensorrt_engines.CACHE_VARIABLE, str(tmp_path / "cache"))
-    paths = [tmp_path / name for name in ("a.onnx", "b.onnx", "copy of a.onnx")]
-    for path, content in zip(paths, (b"a", b"b", b"a"), strict=True):
-        path.write_bytes(content)
-    keys = [
-        (paths[0], "H100", "101300", "fp16"),
-        (paths[1], "H100", "101300", "fp16"),
-        (paths[0], "Orin", "101300", "fp16"),
-        (paths[0], "H100", "101400", "fp16"),
-        (paths[0], "H100", "101300", "fp32"),
-    ]
-    folders = [tensorrt_engines.cache_folder(*key) for key in keys]
-    assert len(set(folders)) == len(keys) and all(f.parent == tmp_path / "cache" for f in folders)
-    assert tensorrt_engines.cache_folder(paths[2], *keys[0][1:]) == folders[0]
-    monkeypatch.delenv(tensorrt_engines.CACHE_VARIABLE)
-    assert os.path.expanduser("~") in str(tensorrt_engines.cache_folder(*keys[0]))
-
-
-def test_an_engine_that_was_not_built_to_the_end_is_refused(tmp_path):
-    (tmp_path / "half.engine").touch()
-    with pytest.raises(tensorrt_engines.EngineMissingError, match="anyseg build-engine .*a.onnx --precision fp16"):
-        tensorrt_engines.check_built(tmp_path, tmp_path / "a.onnx", "fp16")
-    (tmp_path / tensorrt_engines.FINISHED).touch()
-    tensorrt_engines.check_built(tmp_path, tmp_path / "a.onnx", "fp16")
-
-
-def test_build_engine_says_what_is_missing(exported, monkeypatch, capsys):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    assert cli.main(["build-engine", str(exported)]) == 2
-    assert "backend 'tensorrt' needs TensorrtExecutionProvider" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_not_exported(checkpoint, tmp_path, capsys):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -99,6 +100,11 @@ def test_shape_mismatch_names_the_first_tensor(tmp_path, model):
         load_checkpoint(path)
 
 
+def described(**changes):
+    """Damage: fields of the description that are others."""
+    return lambda t, h: h.update(anyseg=json.dumps(json.loads(h["anyseg"]) | changes))
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -109,6 +115,16 @@ def test_shape_mismatch_names_the_first_tensor(tmp_path, model):
         (lambda t, h: h.update(anyseg=h["anyseg"].replace('"format": 2', '"format": 99')), "format 99"),
         (lambda t, h: h.update(anyseg=h["anyseg"].replace('"grid"', '"grit"')), "metadata fields"),
         (lambda t, h: h.update(anyseg=h["anyseg"].replace("b0-half", "b7")), "cannot be built"),
+        (lambda t, h: t["head.linear_pred.bias"].fill_(float("nan")), "'head.linear_pred.bias' .* diverged"),
+        (lambda t, h: t.update({"head.linear_pred.bias": torch.zeros(2, dtype=torch.int8)}), "torch.int8 holds"),
+        (described(grid=["64", "96"]), r"expected as grid \[height, width\] in pixels; found \['64', '96'\]"),
+        (described(grid=64), "expected as grid"),
+        (described(classes=3), "expected as classes a list of class names; found 3"),
+        (described(classes=["road"], palette=[[1, 2, 3]]), "names 1 classes; its architecture has 2"),
+        (described(palette=[[1, 2, 300]] * 2), "expected as palette a colour"),
+        (described(modalities=["radar"]), "expected as modalities some of .*lidar"),
+        (described(miou={"C": "much"}), "expected as miou"),
+        (described(architecture={"classes": 2, "backbone": "b0-half", "head_width": 10**12}), "cannot be built"),
     ],
 )
 def test_damage_is_described(tmp_path, model, change, sentence):

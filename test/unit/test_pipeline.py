@@ -23,7 +23,7 @@ from bag_kit import (
 
 from anyseg_ros.bags import messages
 from anyseg_ros.modality import Modality
-from anyseg_ros.model.checkpoint import CheckpointError
+from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from anyseg_ros.pipeline import Pipeline
 from anyseg_ros.rig_timing import timings_from_rig
 from anyseg_ros.sensors.calibration import CameraModel
@@ -228,6 +228,18 @@ def test_checkpoint_of_other_encodings_is_refused(tmp_path):
     path = tiny_checkpoint(tmp_path / "old.safetensors", encoding="0123456789abcdef")
     with pytest.raises(CheckpointError, match="old.safetensors was made with the encoding 0123456789abcdef.*the same"):
         Pipeline(small_rig(), path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, {}, {"mean": [0.5] * 3}, {"mean": [0.5] * 2, "std": [1.0] * 2}, {"mean": [0.5] * 3, "std": [1.0, 0.0, 1.0]}],
+)
+def test_a_checkpoint_without_the_statistics_of_a_sensor_is_refused(tmp_path, checkpoint, wrong):
+    model, meta = load_checkpoint(checkpoint)
+    path = tmp_path / "wrong.safetensors"
+    save_checkpoint(path, model, replace(meta, normalisation=meta.normalisation | {"event": wrong}))
+    with pytest.raises(CheckpointError, match="wrong.safetensors: expected as normalisation of 'event' mean and std"):
+        Pipeline(small_rig(), path, device="cpu", threads=1)
 
 
 def test_the_checkpoint_says_what_payloads_become(tmp_path, rng):
