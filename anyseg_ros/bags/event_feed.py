@@ -24,8 +24,8 @@ class EventFeed:
     Attributes:
         stream: decodes packets.
         watermark_ns: host time up to which all counts as known, None before the first time. What comes after later
-            events does not set it back, unless the clock has jumped: the next span would claim time that it knows
-            nothing of.
+            events does not set it back, unless the clock has jumped by a second or more: the next span would claim
+            time that it knows nothing of. Where the clock went back by less, spans do not join until it has caught up.
     """
 
     def __init__(self, sensor: Sensor):

@@ -56,7 +56,7 @@ class Ledger:
     Attributes:
         due: in order.
         anew_s: moments at which it begins anew: time jumped, or no stamp meant anything before.
-        arrived_s: when measurements arrived, in seconds of the drive, by sensor and stamp_ns.
+        arrived_s: when measurements first arrived, in seconds of the drive, by sensor and stamp_ns.
     """
 
     due: list[Due]
@@ -86,7 +86,8 @@ def ledger(evidence: Evidence, rig: Rig, rules: Sequence[SensorRule], played: Pl
     due = [replace(d, arrival_ns=paused.elapsed_ns(d.arrival_ns), owed_ns=paused.elapsed_ns(d.owed_ns)) for d in owed]
     everything = {rule.name for rule in rules}
     anew_s = [*jumps, *(p.end_s for p in rows if everything <= set(p.row.unusable))]
-    return Ledger(due, anew_s, {(name, stamp_ns): at_s for at_s, name, stamp_ns in arrived})
+    first_s = {(name, stamp_ns): at_s for at_s, name, stamp_ns in sorted(arrived, reverse=True)}
+    return Ledger(due, anew_s, first_s)
 
 
 def answers(placed: Placed, owed: Ledger, frames: Sequence[Frame], rules: Sequence[SensorRule]) -> list[Answer]:

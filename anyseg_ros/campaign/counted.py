@@ -20,8 +20,8 @@ ACTIVATION_S = 1.0  # an activation takes its time after it was asked for
 def counted(placed: Placed, reports: Sequence[Report]) -> int:
     """How many sets the segmentor counted as not answered in a row, by its last report before it and the first after.
 
-    Where the stamps of the output may go back, measurements of the sensor at fault count that were not above the last
-    output.
+    Where the stamps of the output may go back, and where another sensor leads because one cannot be used, measurements
+    of the sensors at fault count that were not above the last output.
 
     Args:
         placed: the row.
@@ -29,7 +29,7 @@ def counted(placed: Placed, reports: Sequence[Report]) -> int:
     """
     row = placed.row
     total = _risen(placed, [r for r in reports if r.name == OUTPUT], COUNTERS)
-    for route in {inject.route for inject in row.injects} if row.jumps else ():
+    for route in {inject.route for inject in row.injects} if row.jumps or row.without else ():
         total += _risen(placed, [r for r in reports if r.name == f"segmentor: {route}"], FATES)
     return total
 

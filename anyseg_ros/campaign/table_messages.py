@@ -10,7 +10,7 @@ WITHOUT = "it is left out and named; the others answer at its pace"
 
 PAYLOADS = (
     one("frozen camera", WITHOUT, "camera", "freeze", {"camera": ("frozen",)}, without=CAMERA),
-    one("black camera", WITHOUT, "camera", "black", {"camera": ("blind", "black")}, without=CAMERA),
+    one("black camera", WITHOUT, "camera", "black", {"camera": ("blind", "frozen")}, without=CAMERA),
     one("blocked lidar", WITHOUT, "lidar", "blocked", {"lidar": ("blind", "view", "in reach")}, without=LIDAR),
     one("empty clouds", WITHOUT, "lidar", "empty", {"lidar": ("empty", "no point", "blind")}, without=LIDAR),
     one("NaN and infinite points", "they are passed over, the other half is used", "lidar", "not_a_number"),

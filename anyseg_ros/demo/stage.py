@@ -70,12 +70,13 @@ def random_domain() -> int:
 
 
 def _is_free(domain: int) -> bool:
-    """Whether no DDS participant of this machine is in a domain: the first one holds this port (DDSI-RTPS, 9.6.2)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain))
-        except OSError:
-            return False
+    """Whether no DDS participant of this machine is in a domain: each holds a port of its own (DDSI-RTPS, 9.6.2)."""
+    for participant in range(PARTICIPANTS):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain + 2 * participant))
+            except OSError:
+                return False
     return True
 
 

@@ -69,7 +69,7 @@ class Route:
         source, target: topics.
         msgtype: such as ``sensor_msgs/msg/Image``.
         reliable: reliability that is offered on the target topic.
-        listeners: nothing goes on before so many listen to the target topic.
+        listeners: nothing goes on before so many listen to the target topic; what comes before is lost, and counted.
     """
 
     name: str

@@ -232,7 +232,8 @@ def check_tensors(path: str | Path, found: dict[str, Tensor], expected: dict[str
                 f"{path}: tensor '{name}' has shape {tuple(found[name].shape)}, "
                 f"its architecture expects {tuple(value.shape)}"
             )
-        if found[name].is_floating_point() != value.is_floating_point() or not found[name].isfinite().all():
+        kinds_differ = found[name].is_floating_point() != value.is_floating_point()
+        if kinds_differ or not found[name].float().isfinite().all():
             raise CheckpointError(
                 f"{path}: tensor '{name}' of {found[name].dtype} holds something else than finite numbers for "
                 f"{value.dtype}; the file is damaged, or its training had diverged"

@@ -41,6 +41,7 @@ class _Track:
     line: Line
     publisher: Any
     heard: bool = False
+    unheard: int = 0
 
 
 class FaultRelay(Node):
@@ -111,13 +112,15 @@ class FaultRelay(Node):
         for message in track.line.ready(now_ns):
             if track.heard:
                 track.publisher.publish(message)
+            else:
+                track.unheard += 1
 
     def _tell(self, fault: Fault, begins: bool, now_ns: int) -> None:
         line: dict[str, Any] = {"event": "begin" if begins else "end", "at_s": now_ns / NS_PER_S, "route": fault.route}
         until_s = None if fault.until_ns == FOREVER_NS else fault.until_ns / NS_PER_S
         line |= {"kind": fault.kind, "until_s": until_s, **fault.arguments}
-        counts = next(dict(track.line.counts) for track in self._tracks if track.route.name == fault.route)
-        print(json.dumps({**line, "counts": counts}), flush=True)
+        track = next(track for track in self._tracks if track.route.name == fault.route)
+        print(json.dumps({**line, "counts": {**track.line.counts, "unheard": track.unheard}}), flush=True)
 
 
 def _load(path: str) -> Schedule:

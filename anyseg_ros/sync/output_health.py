@@ -108,9 +108,8 @@ class OutputJudge:
             late = reference.late_in_a_row
             why = f"; the last {late} stamps of '{reference.timing.name}' are not above the last output" if late else ""
             return OutputState.SILENT, Level.ERROR, f"no set for {age_ns / 1e9:.2f} s{why}"
-        missing = [
-            t for t in tracks if t.enabled and not t.live and not t.ages
-        ]  # one that has just begun may be awaited
+        # One that was switched on or forgotten a moment ago is awaited, not missing.
+        missing = [track for track in tracks if track.enabled and not track.live and not track.ages]
         others = [track for track in tracks if track.live and track is not reference]
         unused = [track for track in others if share(track.outcomes) > self._limit(track)]
         self._unused = [track.timing.name for track in unused]

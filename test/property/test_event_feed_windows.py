@@ -35,6 +35,7 @@ def packet(number: int, times: list[int]) -> Events:
 )
 def test_a_window_holds_what_was_not_overtaken(packets, until, length):
     feed, buffer = EventFeed(event_rig(640, 480).sensors[0]), Buffer(100, 1 << 30)
+    feed.joined(packet(-1, []), STAMP_NS, "dvs")  # before the first of all nothing is known, and nothing overtaken
     order = sorted(range(len(packets)), key=lambda n: (n + 1) * PACKET_NS + packets[n][1])  # each is delayed by its own
     kept, newest_ns = [], 0
     for n in order:

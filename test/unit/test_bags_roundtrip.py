@@ -204,8 +204,10 @@ def test_events_as_a_point_cloud_join_like_packets():
     assert (second.start_ns, second.stamp_ns) == (START_NS + 9000, START_NS + 18000)
     assert second.payload.t_ns.tolist() == [START_NS + 10_500, START_NS + 18_000]
     assert feed(cloud(START_NS + 20_000, [])) is None
-    restarted = feed(cloud(START_NS - 5_000_000, [0, 700]))
-    assert restarted.start_ns < START_NS - 5_000_000 < restarted.stamp_ns, "a clock that ran back begins a new span"
+    late = feed(cloud(START_NS + 5_000, [0, 700]))
+    assert (late.start_ns, feed.watermark_ns) == (START_NS + 4_999, second.stamp_ns), "overtaken; time stays known"
+    restarted = feed(cloud(START_NS - 5_000 * MS, [0, 700]))
+    assert restarted.start_ns < START_NS - 5_000 * MS < restarted.stamp_ns, "a clock that ran back begins a new span"
     back_ns = restarted.stamp_ns + sensor.stale_ns + 1
     back = feed(cloud(back_ns, [0, 700]))
     assert (back.start_ns, back.stamp_ns) == (back_ns - 1, back_ns + 700), "a span does not vouch for an outage"

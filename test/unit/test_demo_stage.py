@@ -90,6 +90,7 @@ def test_a_domain_in_use_is_not_taken(monkeypatch):
             one.bind(("", 0))
         low, high = sorted(one.getsockname()[1] for one in (first, second))
         monkeypatch.setattr(stage_module, "DOMAINS", range(2))
+        monkeypatch.setattr(stage_module, "PARTICIPANTS", 1)
         monkeypatch.setattr(stage_module, "FIRST_PORT", low)
         monkeypatch.setattr(stage_module, "PORTS_PER_DOMAIN", high - low)
         with pytest.raises(StageError, match="from 0 to 1 are in use"):

@@ -124,6 +124,22 @@ def listed(found: dict[str, Any], key: str) -> str:
     return "; ".join(f"{label(name)} {verdict(d[key])}" for name, d in found.items())
 
 
+def below_prior(summary: Summary) -> str:
+    """Which scores lie below those of no sensor at all; empty where none does."""
+    prior = summary["prior"]["mean"]
+    found = []
+    for name, scores in summary["table"].items():
+        low = [f"{c} {e['mean']:.1f}" for c, e in scores.items() if e["mean"] < prior]
+        if low:
+            found.append(f"{label(name)} ({', '.join(low)})")
+    if not found:
+        return ""
+    return (
+        f"**Below the answer of no sensor at all** ({prior:.1f}) are: {'; '.join(found)}. There the networks have "
+        "learnt less than where things usually are, and differences to them say little."
+    )
+
+
 def says(summary: Summary) -> list[str]:
     """What the figures say."""
     found, chosen = summary["differences"], summary["selection"]
@@ -152,10 +168,13 @@ def says(summary: Summary) -> list[str]:
         paragraph(
             "**What each part of the distillation adds to the row above it, mean over the subsets:**",
             f"{listed(added, 'recipe_before_mean_over_subsets')}. The paper's own steps on MUSES are +0.8, -0.4 and",
-            "+0.5, without seeds. All three parts pull the student towards a teacher whose features of one sensor",
-            "were only ever a share of a mean and never had to do alone.",
+            "+0.5, without seeds. With all sensors:",
+            f"{listed(added, 'recipe_before_all_sensors')}. All three parts pull the student towards a teacher whose",
+            "features of one sensor were only ever a share of a mean and never had to do alone, which may be why they",
+            "do not do for single sensors what they do for all.",
             bullet=True,
         ),
+        *([paragraph(below, bullet=True)] if (below := below_prior(summary)) else []),
         paragraph(
             f"**The best student** on the selection drives is {label(chosen['best_student'])} (mean over the subsets",
             f"and seeds there: {scores}).",
