@@ -2,6 +2,7 @@
 """A segmentor of this process on a live graph, and a tester that drives it, speaks to it and listens to it."""
 
 import threading
+from contextlib import contextmanager
 
 import live_graph
 import numpy as np
@@ -17,15 +18,36 @@ from anyseg_ros.nodes import conversions, qos
 from anyseg_ros.nodes.segmentor_node import SegmentorNode
 
 
+def make_segmentor(folder, **given):
+    """A segmentor with a context of its own; its files are those of ``write_inputs`` where no others are given."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    given = {"rig": str(folder / "rig.yaml"), "checkpoint": str(folder / "net.safetensors"), **given}
+    overrides = [Parameter(name, value=value) for name, value in given.items()]
+    return SegmentorNode(context=context, parameter_overrides=overrides)
+
+
+@contextmanager
+def segmentors(folder):
+    """A function that makes them; they end with the block."""
+    made = []
+
+    def make(**given):
+        made.append(make_segmentor(folder, **given))
+        return made[-1]
+
+    yield make
+    for node in made:
+        node.destroy_node()
+        rclpy.shutdown(context=node.context)
+
+
 class Graph:
     """A segmentor and a tester, each with a thread that serves it."""
 
     def __init__(self, folder, **changes):
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        given = {"rig": str(folder / "rig.yaml"), "checkpoint": str(folder / "net.safetensors"), "threads": 1}
-        overrides = [Parameter(name, value=value) for name, value in {**given, **changes}.items()]
-        self.node = SegmentorNode(context=self.context, parameter_overrides=overrides)
+        self.node = make_segmentor(folder, **{"threads": 1, **changes})
+        self.context = self.node.context
         self.tester = rclpy.create_node("tester", context=self.context)
         self.got = {}
         self._executors = [SingleThreadedExecutor(context=self.context) for _ in range(2)]

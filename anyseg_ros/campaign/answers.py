@@ -103,21 +103,22 @@ def answers(placed: Placed, owed: Ledger, frames: Sequence[Frame], rules: Sequen
     period_ns = max(rule.period_ns for rule in rules)
     within = [f for f in frames if placed.begin_s - WITNESS_S <= f.at_s < placed.until_s + FORGOTTEN_S]
     mine = [d for d in owed.due if placed.begin_s <= d.arrival_ns / 1e9 < placed.until_s]
-    faulty = [bool(without) and d.arrival_ns / 1e9 < placed.end_s for d in mine]
-    other = [bool(without) and d.arrival_ns / 1e9 < placed.end_s + RECOVERY_S for d in mine]
-    anew = [any(0 <= d.arrival_ns / 1e9 - at_s < SETTLING_PERIODS * period_ns / 1e9 for at_s in owed.anew_s)
-            for d in mine]  # fmt: skip
+    arrivals_s = [d.arrival_ns / 1e9 for d in mine]
+    faulty = [bool(without) and at_s < placed.end_s for at_s in arrivals_s]
+    other = [bool(without) and at_s < placed.end_s + RECOVERY_S for at_s in arrivals_s]
+    settling_s = SETTLING_PERIODS * period_ns / 1e9
+    anew = [any(0 <= at_s - begin_s < settling_s for begin_s in owed.anew_s) for at_s in arrivals_s]
     found: dict[int, int] = {}
-    _match(mine, within, {n: SAME_MOMENT_NS for n in range(len(mine))}, found)
-    exact = set(found)
-    _match(mine, within, {n: period_ns for n in range(len(mine)) if other[n] or anew[n]}, found)
+    _match(mine, within, range(len(mine)), SAME_MOMENT_NS, found)
+    wide = [n for n in range(len(mine)) if n not in found and (other[n] or anew[n])]
+    _match(mine, within, wide, period_ns, found)
     owed_s = [d.owed_ns / 1e9 for d in mine]
-    for n in set(found) - exact:
+    for n in set(wide) & set(found):
         frame = within[found[n]]
         owed_s[n] = max(owed_s[n], owed.arrived_s.get((frame.status.get("reference", ""), frame.stamp_ns), owed_s[n]))
     return [
         Answer(
-            d.arrival_ns / 1e9,
+            arrivals_s[n],
             owed_s[n],
             "" if anew[n] else "".join(letter for letter in d.subset if not (faulty[n] and letter in without)),
             within[found[n]] if n in found else None,
@@ -126,10 +127,12 @@ def answers(placed: Placed, owed: Ledger, frames: Sequence[Frame], rules: Sequen
     ]
 
 
-def _match(due: Sequence[Due], frames: Sequence[Frame], near_ns: dict[int, int], found: dict[int, int]) -> None:
-    """Finds for what is due (by place) the nearest label image that is not taken, and adds it to what was found."""
+def _match(
+    due: Sequence[Due], frames: Sequence[Frame], places: Sequence[int], limit_ns: int, found: dict[int, int]
+) -> None:
+    """Finds for what is due at some places the nearest label image that is not taken, and adds it to what was found."""
     taken = set(found.values())
-    for n, limit_ns in near_ns.items():
+    for n in places:
         at_s = due[n].arrival_ns / 1e9
         free = [
             (abs(f.stamp_ns - due[n].stamp_ns), place)
@@ -137,7 +140,7 @@ def _match(due: Sequence[Due], frames: Sequence[Frame], near_ns: dict[int, int],
             if place not in taken and -WITNESS_S <= f.at_s - at_s < FORGOTTEN_S
         ]
         distance_ns, place = min(free, default=(limit_ns + 1, 0))
-        if n not in found and distance_ns <= limit_ns:
+        if distance_ns <= limit_ns:
             found[n] = place
             taken.add(place)
 

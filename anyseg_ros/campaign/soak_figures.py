@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from anyseg_ros.campaign.counted import COUNTERS
+
 MAX_GROWTH_MIB = 10.0
 MAX_HANDLES = 4
 GAP_PERIODS = 6.0  # of the slowest sensor: two may be at fault at once, and one of them may lead before the other
 UNDER_WAY = 5  # sets that are open, wait or are worked on while the segmentor counts
-FATES = ("worker.dropped", "worker.failed", "nothing_left", "sets.reset")
 WARM_UP = 0.2  # of the time: buffers fill, allocators settle, every kind of fault has been met
 
 
@@ -106,7 +107,7 @@ def reconciled(counts: Mapping[str, Any], received: int) -> dict[str, Any]:
         counts: values of the last report of the output.
         received: label images that had been received by then.
     """
-    due, told = int(counts.get("sets.due", 0)), {name: int(counts.get(name, 0)) for name in FATES}
+    due, told = int(counts.get("sets.due", 0)), {name: int(counts.get(name, 0)) for name in COUNTERS}
     left = due - received - sum(told.values())
     broken = []
     if not due:

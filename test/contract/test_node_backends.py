@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from live_graph import GRID, write_inputs  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
+from segmentor_graph import segmentors  # noqa: E402
 
 from anyseg_ros.engine import precision  # noqa: E402
 from anyseg_ros.engine.onnx_export import export  # noqa: E402
@@ -31,20 +31,9 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def segmentor(folder, monkeypatch):
     monkeypatch.setattr(segmentor_node, "warm_up", lambda pipeline: None)
-    threads, made = torch.get_num_threads(), []
-
-    def make(checkpoint, **given):
-        context = rclpy.Context()
-        rclpy.init(context=context)
-        given = {"rig": str(folder / "rig.yaml"), "checkpoint": str(folder / checkpoint), "device": "cpu", **given}
-        overrides = [Parameter(name, value=value) for name, value in given.items()]
-        made.append(segmentor_node.SegmentorNode(context=context, parameter_overrides=overrides))
-        return made[-1]
-
-    yield make
-    for node in made:
-        node.destroy_node()
-        rclpy.shutdown(context=node.context)
+    threads = torch.get_num_threads()
+    with segmentors(folder) as make:
+        yield lambda checkpoint, **given: make(checkpoint=str(folder / checkpoint), **{"device": "cpu", **given})
     torch.set_num_threads(threads)
 
 

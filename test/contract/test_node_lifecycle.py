@@ -11,6 +11,7 @@ rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from live_graph import small_rig, write_inputs  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from segmentor_graph import segmentors  # noqa: E402
 
 from anyseg_ros.nodes import segmentor_node  # noqa: E402
 from anyseg_ros.nodes.parameters import SegmentorParameters  # noqa: E402
@@ -69,20 +70,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def segmentor(folder, monkeypatch):
     monkeypatch.setattr(segmentor_node, "warm_up", lambda pipeline: None)
-    made = []
-
-    def make(**given):
-        context = rclpy.Context()
-        rclpy.init(context=context)
-        given = {"rig": str(folder / "rig.yaml"), "checkpoint": str(folder / "net.safetensors"), **given}
-        overrides = [Parameter(name, value=value) for name, value in given.items()]
-        made.append(segmentor_node.SegmentorNode(context=context, parameter_overrides=overrides))
-        return made[-1]
-
-    yield make
-    for node in made:
-        node.destroy_node()
-        rclpy.shutdown(context=node.context)
+    with segmentors(folder) as make:
+        yield make
 
 
 def holds(node):
