@@ -117,8 +117,8 @@ def prior(packs: dict[str, Pack], weights: np.ndarray) -> dict[str, Any]:
     test, answer = packs["test"], np.asarray(packs["train"].prior)
     drives, classes = drives_of(test), len(test.index["classes"])
     counts = np.zeros((len(drives), 1, classes, classes + 1), np.int64)
-    for i, sample in enumerate(test.samples):
-        counts[drives.index(sample["drive"]), 0] += confusion(answer, test.raw(i)[1], classes)
+    for sample, labels in zip(test.samples, test.labels, strict=True):
+        counts[drives.index(sample["drive"]), 0] += confusion(answer, labels, classes)
     low, high = interval(resampled_miou(counts, weights)[:, 0])
     return {"mean": float(miou_of(hits_and_totals(counts.sum(0)))[0]), "spread": None, "low": low, "high": high}
 
