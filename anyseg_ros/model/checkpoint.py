@@ -189,18 +189,23 @@ def check_fields(path: str | Path, meta: CheckpointMeta) -> None:
         CheckpointError: names the first field that makes no sense.
     """
     for name, makes_sense, expected in (
-        ("classes", _texts(meta.classes), "a list of class names"),
+        ("classes", _texts(meta.classes), "a list of class names, each once"),
         ("palette", _colours(meta.palette, meta.classes), "a colour [r, g, b] of 0 to 255 for each class"),
-        ("modalities", _texts(meta.modalities) and KNOWN.issuperset(meta.modalities), f"some of {sorted(KNOWN)}"),
+        (
+            "modalities",
+            _texts(meta.modalities) and KNOWN.issuperset(meta.modalities),
+            f"some of {sorted(KNOWN)}, each once",
+        ),
         ("grid", _numbers(meta.grid, 2) and min(meta.grid) > 0, "[height, width] in pixels"),
-        ("miou", isinstance(meta.miou, dict) and _real(list(meta.miou.values())), "mIoU in percent by subset"),
+        ("miou", isinstance(meta.miou, dict) and _percents(list(meta.miou.values())), "mIoU in percent by subset"),
     ):
         if not makes_sense:
             raise CheckpointError(f"{path}: expected as {name} {expected}; found {getattr(meta, name)!r:.100}")
 
 
 def _texts(found: Any) -> bool:
-    return isinstance(found, list) and len(found) > 0 and all(isinstance(text, str) for text in found)
+    texts = isinstance(found, list) and len(found) > 0 and all(isinstance(text, str) for text in found)
+    return texts and len(set(found)) == len(found)
 
 
 def _numbers(found: Any, count: int) -> bool:
@@ -212,8 +217,8 @@ def _colours(found: Any, classes: list[str]) -> bool:
     return alike and all(_numbers(colour, 3) and min(colour) >= 0 and max(colour) <= 255 for colour in found)
 
 
-def _real(found: list[Any]) -> bool:
-    return all(isinstance(number, int | float) for number in found)
+def _percents(found: list[Any]) -> bool:
+    return all(isinstance(number, int | float) and 0 <= number <= 100 for number in found)
 
 
 def check_tensors(path: str | Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
