@@ -34,9 +34,15 @@ ARGUMENTS = {
     "rig": (str(share_path("config/rigs/sim.yaml")), "Rig file."),
     "checkpoint": ("", "Weights; empty: the student that comes with the package."),
     "device": ("auto", "auto, cpu, cuda or cuda:N."),
-    "events": (EVENTS, "Topic of the events."),
+    "camera": ("/camera/image_raw", "Image topic, as the rig file names it."),
+    "camera_info": ("/camera/camera_info", "CameraInfo topic."),
+    "lidar": ("/lidar/points", "PointCloud2 topic."),
+    "events": (EVENTS, "Topic of the events, as the player sends them."),
+    "depth": ("/depth/image_raw", "Depth Image topic."),
+    "odometry": ("/odometry", "The vehicle's motion."),
     "rviz": ("false", "Show it in RViz."),
 }
+PASSED_ON = ("rig", "checkpoint", "device", "camera", "camera_info", "lidar", "events", "depth", "odometry")
 
 
 def player(context):
@@ -50,7 +56,7 @@ def player(context):
 
 
 def generate_launch_description():
-    passed_on = {name: LaunchConfiguration(name) for name in ("rig", "checkpoint", "device", "events")}
+    passed_on = {name: LaunchConfiguration(name) for name in PASSED_ON}
     segmentor = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(Path(__file__).with_name("segmentor.launch.py"))),
         launch_arguments={"use_sim_time": "true", **passed_on}.items(),

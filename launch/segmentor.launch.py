@@ -3,16 +3,19 @@
 
 Include it in a vehicle's launch file and give the topics; a sensor that the vehicle lacks simply never speaks. Several
 rigs take their topics from their files: ``ros2 launch anyseg_ros segmentor.launch.py rigs:=front.yaml,rear.yaml``.
+
+apt's ``ros2 launch`` runs in the system's Python, which lacks torch, numba and rosbags: nothing here may import them,
+but for what reads rig files.
 """
 
 import os
+import sys
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from anyseg_ros.nodes.rig_topics import rig_remappings
 from anyseg_ros.resources import share_path
 from launch import LaunchDescription
 
@@ -55,7 +58,7 @@ def start(context):
     if rigs:
         # The parameter file's own rig gives way.
         overrides = {**overrides, "rig": LaunchConfiguration("rig").perform(context), "rigs": rigs}
-        remappings = rig_remappings(rigs, LaunchConfiguration("odometry").perform(context))
+        remappings = topics_of(rigs, LaunchConfiguration("odometry").perform(context))
     segmentor = Node(
         package="anyseg_ros",
         executable="segmentor",
@@ -64,6 +67,20 @@ def start(context):
         remappings=remappings,
     )
     return [segmentor]
+
+
+def topics_of(rigs, odometry):
+    """Remappings to the topics that the rig files name."""
+    try:
+        from anyseg_ros.nodes.rig_topics import rig_remappings
+    except ModuleNotFoundError as error:
+        lacks, (major, minor, *_) = str(error.name).partition(".")[0], sys.version_info
+        raise RuntimeError(
+            f"'rigs' needs the rig files read by ros2 launch; its Python ({sys.executable}) has no '{lacks}'. With "
+            "the virtual environment active, let it see the packages there: "
+            f"export PYTHONPATH=$VIRTUAL_ENV/lib/python{major}.{minor}/site-packages:$PYTHONPATH"
+        ) from error
+    return rig_remappings(rigs, odometry)
 
 
 def generate_launch_description():

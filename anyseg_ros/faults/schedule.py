@@ -68,7 +68,7 @@ class Route:
         name: by which faults name it.
         source, target: topics.
         msgtype: such as ``sensor_msgs/msg/Image``.
-        reliable: reliability that is offered on the target topic.
+        reliable: reliability that is asked for on the source topic and offered on the target.
         listeners: nothing goes on before so many listen to the target topic; what comes before is lost, and counted.
     """
 

@@ -78,9 +78,7 @@ class FaultRelay(Node):
         )
         profile = qos.reliable(_DEPTH) if route.reliable else qos.sensor_data(_DEPTH)
         track = _Track(route, line, self.create_publisher(kind, route.target, profile))
-        self.create_subscription(
-            kind, route.source, lambda raw: self._on_message(track, raw), qos.reliable(_DEPTH), raw=True
-        )
+        self.create_subscription(kind, route.source, lambda raw: self._on_message(track, raw), profile, raw=True)
         return track
 
     def _on_message(self, track: _Track, raw: Any) -> None:

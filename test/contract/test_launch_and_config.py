@@ -3,14 +3,15 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
+from launch_stand import loaded, stands
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -19,13 +20,6 @@ LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 def has(package):
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
-
-
-def loaded(path):
-    spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_launch_files_are_there():
@@ -45,27 +39,33 @@ def test_launch_files_load(path):
     assert loaded(path).generate_launch_description().entities
 
 
-class Stand:
-    """Stands in for any class of launch: keeps what it was made with."""
-
-    def __init__(self, *args, **kwargs):
-        self.args, self.kwargs = args, kwargs
-
-    def perform(self, context):
-        return context[self.args[0]]
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda p: p.name)
+def test_launch_files_need_nothing_of_the_virtual_environment(path):
+    name = path.name.removesuffix(".launch.py")
+    subprocess.run([sys.executable, ROOT / "test" / "launch_stand.py", name], check=True, cwd=ROOT)
 
 
-def segmentor_launch(monkeypatch):
-    for name in ("", ".actions", ".substitutions", "_ros", "_ros.actions", "_ros.parameter_descriptions"):
-        stand = ModuleType(f"launch{name}")
-        stand.__getattr__ = lambda attribute: Stand
-        stand.__path__ = []
-        monkeypatch.setitem(sys.modules, f"launch{name}", stand)
-    return loaded(ROOT / "launch" / "segmentor.launch.py")
+def test_several_rigs_say_what_ros2_launch_lacks():
+    command = [sys.executable, ROOT / "test" / "launch_stand.py", "segmentor", "front.yaml"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert re.search(r"RuntimeError: 'rigs' needs .* has no '(torch|numba|rosbags)'\. .*export PYTHONPATH=", ran.stderr)
+
+
+def launch_file(monkeypatch, name):
+    for module, stand in stands().items():
+        monkeypatch.setitem(sys.modules, module, stand)
+    return loaded(ROOT / "launch" / f"{name}.launch.py")
+
+
+def test_replay_hands_every_topic_on(monkeypatch):
+    replay, segmentor = launch_file(monkeypatch, "replay"), launch_file(monkeypatch, "segmentor")
+    assert set(segmentor.TOPICS) < set(replay.PASSED_ON) <= set(replay.ARGUMENTS)
+    for name in set(segmentor.TOPICS) - {"events"}:
+        assert replay.ARGUMENTS[name][0] == segmentor.ARGUMENTS[name][0]
 
 
 def test_only_arguments_that_are_given_go_before_the_parameter_file(monkeypatch):
-    module = segmentor_launch(monkeypatch)
+    module = launch_file(monkeypatch, "segmentor")
     defaults = {name: default for name, (default, _) in module.ARGUMENTS.items()}
     assert Path(defaults["params_file"]).is_file()
     (node,) = module.start(defaults)
@@ -79,7 +79,7 @@ def test_only_arguments_that_are_given_go_before_the_parameter_file(monkeypatch)
 
 def test_several_rigs_take_their_topics_from_their_files(monkeypatch):
     pytest.importorskip("rclpy", reason="rclpy is not installed")
-    module = segmentor_launch(monkeypatch)
+    module = launch_file(monkeypatch, "segmentor")
     defaults = {name: default for name, (default, _) in module.ARGUMENTS.items()}
     rigs = ["config/rigs/two_cameras/front.yaml", "config/rigs/two_cameras/rear.yaml"]
     (node,) = module.start({**defaults, "rigs": ", ".join(rigs)})
@@ -112,8 +112,8 @@ def test_the_parameter_file_holds_the_parameters_and_their_defaults():
     given = yaml.safe_load((ROOT / "config" / "segmentor.yaml").read_text())["/**/segmentor"]["ros__parameters"]
     assert set(given) == {f.name for f in fields(SegmentorParameters)}
     assert given.pop("rigs") == [""], "rclpy takes an empty list for a list of bytes"
-    assert SegmentorParameters(**given) == SegmentorParameters(rig=given["rig"])
-    assert (ROOT / given["rig"]).is_file()
+    assert given.pop("rig") == "", "a vehicle must not run on another's calibration without a word"
+    assert SegmentorParameters(**given, rig="mine.yaml") == SegmentorParameters(rig="mine.yaml")
 
 
 def test_rviz_shows_camera_overlay_and_painted_cloud():
