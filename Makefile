@@ -1,4 +1,4 @@
-# make demo | make test | make fuzz | make prove | make bench | make lint; each sets up the virtual environment that it needs.
+# make demo | test | fuzz | faults | soak | prove | bench | lint; each sets up the virtual environment that it needs.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # Variables of a sourced ROS shell would put other packages in front of the environment's own.
 CLEAN  := env -u PYTHONPATH -u AMENT_PREFIX_PATH -u LD_LIBRARY_PATH -u RMW_IMPLEMENTATION -u _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test prove fuzz bench lint clean help
+.PHONY: demo test fuzz faults soak prove bench lint clean help
 
 help:
 	@echo "make demo   drive through a real ROS 2 graph while sensors are cut; report in out/demo/report.html"

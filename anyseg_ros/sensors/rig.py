@@ -81,7 +81,7 @@ class Rig:
     """The sensors of a vehicle, in order of preference as the reference.
 
     Attributes:
-        base_frame: x forward, y left, z up, on the ground (REP-105).
+        base_frame: x forward, y left, z up (REP-103), its origin on the ground.
         image_plane: name of the camera or depth sensor whose optical frame and model define the image plane.
     """
 
