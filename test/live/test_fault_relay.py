@@ -19,7 +19,7 @@ from anyseg_ros.nodes import conversions, qos  # noqa: E402
 
 pytestmark = pytest.mark.live
 
-ROUTES = [{"name": "camera", "from": "/relay_test/raw", "to": "/relay_test/seen", "type": "sensor_msgs/msg/Image"}]
+ROUTE = {"name": "camera", "from": "/relay_test/raw", "to": "/relay_test/seen", "type": "sensor_msgs/msg/Image"}
 
 
 class Tester:
@@ -37,6 +37,12 @@ class Tester:
         self.executor.add_node(self.node)
         self.thread = threading.Thread(target=self.executor.spin)
         self.thread.start()
+
+    def as_a_driver(self):
+        """Publishes and listens with best effort from now on."""
+        self.node.destroy_publisher(self.publisher)
+        self.publisher = self.node.create_publisher(Image, "/relay_test/raw", qos.sensor_data(50))
+        self.node.create_subscription(Image, "/relay_test/seen", self.got.append, qos.sensor_data(200))
 
     def connected(self):
         return self.publisher.get_subscription_count() and self.node.count_publishers("/relay_test/seen")
@@ -63,9 +69,9 @@ class Tester:
 def relay(tmp_path):
     tester, children = Tester(), []
 
-    def start(*faults):
+    def start(*faults, **route):
         file = tmp_path / "faults.yaml"
-        file.write_text(yaml.safe_dump({"routes": ROUTES, "faults": list(faults)}))
+        file.write_text(yaml.safe_dump({"routes": [ROUTE | route], "faults": list(faults)}))
         children.append(Child("fault_relay", parameters={"schedule": str(file)}))
         children[-1].wait_for("relaying camera")
         wait_until(tester.connected)
@@ -93,16 +99,18 @@ def test_images_go_on_are_cut_blackened_and_stamped(relay):
 
 
 def test_it_waits_for_its_listeners(relay):
-    ROUTES[0]["listeners"] = 2
-    try:
-        tester, _ = relay()
-    finally:
-        del ROUTES[0]["listeners"]
+    tester, _ = relay(listeners=2)
     tester.send_until(lambda: tester.sent > 20)
     assert not tester.got
     second = []
     tester.node.create_subscription(Image, "/relay_test/seen", second.append, qos.reliable(200))
     tester.send_until(lambda: second and tester.got)
+
+
+def test_a_driver_with_best_effort_is_heard(relay):
+    tester, _ = relay(reliable=False)
+    tester.as_a_driver()
+    tester.send_until(lambda: len(tester.got) > 5)
 
 
 def test_it_dies_on_schedule(relay):
@@ -113,7 +121,7 @@ def test_it_dies_on_schedule(relay):
 
 def test_a_schedule_that_cannot_work_ends_it_with_a_sentence(tmp_path):
     file = tmp_path / "faults.yaml"
-    file.write_text(json.dumps({"routes": ROUTES, "faults": [{"route": "radar", "kind": "cut"}]}))
+    file.write_text(json.dumps({"routes": [ROUTE], "faults": [{"route": "radar", "kind": "cut"}]}))
     child = Child("fault_relay", parameters={"schedule": str(file)})
     assert child.wait(60) == 1
     assert "error: there is no route 'radar'; the schedule has camera" in child.text and "Traceback" not in child.text
