@@ -64,6 +64,11 @@ def test_errors_say_what_was_found_and_what_is_expected(change, message):
         load_recipe(None, [change])
 
 
+def test_a_name_is_changed_once(capsys):
+    assert main(["teacher", "--print-recipe", "--set", "steps=3", "lr=1e-4", "--set", "steps=4"]) == 2
+    assert "'steps=4' changes 'steps' for a second time; give each name once" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -38,7 +38,8 @@ def weights(root: Path, name: str) -> str:
 
 def student(root: Path, pack: str = "train", teacher: str = "one", *more: str, out: str = "student") -> list[str]:
     begin = ["student", "--pack", str(root / pack), "--teacher", weights(root, teacher), "--out", str(root / out)]
-    return [*begin, "--set", *TINY, DROPS, *more]
+    changes = dict(change.split("=") for change in [*TINY, DROPS, *more])
+    return [*begin, "--set", *map("=".join, changes.items())]
 
 
 def evaluate(root: Path, out: Path, *more: str, name: str = "student", pack: str = "val") -> list[str]:

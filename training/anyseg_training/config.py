@@ -44,7 +44,7 @@ class Range:
         low = f"{'above' if self.above else 'at least'} {self.low:g}"
         if self.high == math.inf:
             return low
-        return f"{low} and {'below' if self.below else 'at most'} {self.high:g}"
+        return f"{low} and {'below' if self.below else 'at most'} {self.high:.15g}"
 
 
 POSITIVE, NOT_NEGATIVE, AT_LEAST_ONE = Range(0, above=True), Range(0), Range(1)
@@ -64,7 +64,7 @@ RANGES = {
     "umd_weight": NOT_NEGATIVE,
     "cmd_weight": NOT_NEGATIVE,
     "zoom_max": AT_LEAST_ONE,
-    "seed": NOT_NEGATIVE,
+    "seed": Range(0, 10_000_000),  # times a million it seeds each step, below the seeds of its parts (fit.PART_STRIDE)
     "select_every": AT_LEAST_ONE,
     "save_minutes": NOT_NEGATIVE,
     "threads": NOT_NEGATIVE,
@@ -178,12 +178,15 @@ def load_recipe(path: str | Path | None, changes: list[str] | None = None) -> Re
     Raises:
         ValueError: a name is unknown or there twice, a value has the wrong type or is out of range.
     """
-    values = {} if path is None else read_yaml(Path(path))
+    changed: dict[str, Any] = {}
     for change in changes or []:
         name, separator, text = change.partition("=")
         if not separator:
             raise ValueError(f"'{change}' is no change; write name=value")
-        values[name] = parsed(text, f"'{change}'")
+        if name in changed:
+            raise ValueError(f"'{change}' changes '{name}' for a second time; give each name once")
+        changed[name] = parsed(text, f"'{change}'")
+    values = ({} if path is None else read_yaml(Path(path))) | changed
     known = {f.name: f.default for f in fields(Recipe)}
     for name, value in values.items():
         if name not in known:
