@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ablation: drives kept apart, cells that start alike and are skipped when done, statistics with known answers."""
+"""The ablation: drives kept apart, cells that start alike, are skipped when done and are of one set of data."""
 
 from __future__ import annotations
 
@@ -14,20 +14,17 @@ import pytest
 import torch
 from anyseg_training import ablation_data
 from anyseg_training.ablation import AblationError, Cell, Plan, Split, load_plan
-from anyseg_training.ablation_bootstrap import draw_weights, interval, resampled_miou
 from anyseg_training.ablation_cells import CHECKPOINT, COUNTS, DONE, arguments, run_cells, subsets_of
 from anyseg_training.ablation_data import check_pack
 from anyseg_training.ablation_report import cell_text, page
-from anyseg_training.ablation_summary import difference, estimate, read_counts, scores_of, summarise
-from anyseg_training.ablation_text import direction, label
+from anyseg_training.ablation_summary import read_counts, summarise
+from anyseg_training.ablation_text import labels
 from anyseg_training.cli import main
 from anyseg_training.commands.ablate import run_training
-from anyseg_training.data import Normaliser, Pack
+from anyseg_training.data import INDEX, Normaliser, Pack
 from anyseg_training.evaluate import evaluate
 from anyseg_training.fit import Trainer
 from anyseg_training.fitting import load_fitting
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny_muses import CONDITIONS, write_scene, write_tiny_muses
 
 from anyseg_ros.metrics import miou
@@ -187,6 +184,45 @@ def test_finished_cells_are_skipped_and_others_go_on(grid, tmp_path):
         run_cells(replace(TINY, common=TINY.common | {"lr": 0.5}), packs, out, train, bar=False)
 
 
+def test_cells_of_other_data_are_refused(grid, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(grid[0] / "out", out)
+    assert summarise(TINY, packs_of(tmp_path), out)["seeds_finished"] == [0, 1]
+    index = json.loads((out / "test" / INDEX).read_text())
+    index["normalisation"]["camera"]["mean"][0] += 1e-6  # as after another simulation, or a change of the encoder
+    (out / "test" / INDEX).write_text(json.dumps(index))
+    for use in (
+        lambda: run_cells(TINY, packs_of(tmp_path), out, pytest.fail, bar=False),
+        lambda: summarise(TINY, packs_of(tmp_path), out),
+    ):
+        with pytest.raises(AblationError, match=r"seed0/joint was run on other data .*\(test pack\).*choose another"):
+            use()
+
+
+@pytest.mark.parametrize("key", ["statistics", "grid"])
+def test_a_cell_without_digests_is_known_by_its_checkpoint(grid, tmp_path, key):
+    out = tmp_path / "out"
+    shutil.copytree(grid[0] / "out", out)
+    for path in out.glob(f"cells/*/*/{DONE}"):
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "data"}))
+    assert summarise(TINY, packs_of(tmp_path), out)["seeds_finished"] == [0, 1]
+    packs = packs_of(tmp_path)
+    if key == "grid":
+        packs["train"].grid = (64, 96)
+    else:
+        packs["train"].index["normalisation"]["camera"] = packs["train"].index["normalisation"]["lidar"]
+    with pytest.raises(AblationError, match=rf"other data .*\({key}\)"):
+        summarise(TINY, packs, out)
+
+
+def test_a_report_makes_no_packs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablation_data, "simulate", pytest.fail)
+    files = ["--out", str(tmp_path / "out"), "--plan", str(tiny_plan(tmp_path / "plan.yaml"))]
+    assert main(["ablation", *files, "--docs", str(tmp_path), "--report-only"]) != 0
+    assert "holds no finished pack of the split 'train', and a report makes none" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_that_is_stopped_early_is_not_scored(grid, tmp_path):
     out = tmp_path / "out"
     longer = replace(TINY, common=TINY.common | {"steps": 9})
@@ -207,64 +243,6 @@ def test_counts_of_drives_sum_to_those_of_evaluate(grid):
     assert counts.shape[:2] == (3, 7) and counts.dtype == np.int64
     for s, name in enumerate(subsets_of(pack)):
         assert counts[:, s].sum(0).tolist() == scores["confusion"][name], name
-
-
-def two_drives() -> np.ndarray:
-    """Two classes, one subset: the first drive is all right, the second calls everything class 0."""
-    return np.array([[[[6, 0, 0], [0, 2, 0]]], [[[4, 0, 0], [4, 0, 0]]]], np.int64)
-
-
-def test_the_bootstrap_of_two_drives_is_known():
-    # Drawn twice the first: 100. Once each: class 0 has 10 of 14, class 1 has 2 of 6. Twice the second: 1/2 and 0.
-    known = resampled_miou(two_drives(), np.array([[2, 0], [1, 1], [0, 2]]))[:, 0]
-    np.testing.assert_allclose(known, [100.0, 100 * (10 / 14 + 2 / 6) / 2, 25.0])
-    weights = draw_weights(2, 4000, 0)
-    assert weights.shape == (4000, 2) and (weights.sum(1) == 2).all()
-    np.testing.assert_allclose((weights[:, 0] == np.arange(3)[:, None]).mean(1), [0.25, 0.5, 0.25], atol=0.03)
-    assert interval(resampled_miou(two_drives(), weights)[:, 0]) == (25.0, 100.0)
-    assert interval(np.arange(0.0, 101.0)) == (2.5, 97.5)
-    with pytest.raises(ValueError, match="at least one"):
-        draw_weights(0, 10, 0)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4))
-def test_resampled_scores_are_those_of_the_metric(seed, drives, classes):
-    rng = np.random.default_rng(seed)
-    counts = rng.integers(0, 50, (drives, 2, classes, classes + 1))
-    counts[:, :, rng.integers(classes)] = 0  # a class that never occurs, and may still be said
-    weights = draw_weights(drives, 4, seed)
-    found = resampled_miou(counts, weights)
-    for r, s in np.ndindex(*found.shape):
-        wanted = miou((counts[:, s] * weights[r][:, None, None]).sum(0))
-        assert found[r, s] == pytest.approx(wanted) if wanted is not None else np.isnan(found[r, s])
-
-
-def test_differences_are_paired():
-    """A network that is a little better on every drive is above in all resamples, however much the drives differ."""
-    rng = np.random.default_rng(0)
-    right = rng.integers(100, 900, 30)
-    counts = np.zeros((2, 30, 1, 2, 3), np.int64)
-    for k, hits in enumerate((right, right + 5)):
-        counts[k, :, 0, 0, :2] = np.stack([hits, 1000 - hits], 1)
-        counts[k, :, 0, 1, 1] = 1000
-    worse, better = (scores_of([c], draw_weights(30, 500, 1)) for c in counts)
-    found = difference(better, worse, -1)
-    assert worse.resampled[:, -1].std() > found["high"] - found["low"] and 0 < found["low"] < found["high"]
-    assert found["spread"] is None and direction(found) == "above"
-    assert direction(difference(worse, better, -1)) == "below"
-    assert direction(difference(worse, worse, -1)) == "not told apart from"
-
-
-def test_means_and_spreads_over_seeds_are_known():
-    counts = two_drives()
-    found = scores_of([counts[:1], counts[1:]], np.ones((1, 1), np.int64))
-    assert found.seeds.tolist() == [[100.0, 100.0], [25.0, 25.0]] and found.resampled.tolist() == [[62.5, 62.5]]
-    e = estimate(found.seeds[:, 0], found.resampled[:, 0])
-    assert e == {
-        "mean": 62.5, "spread": pytest.approx(75 / 2**0.5), "low": 62.5, "high": 62.5, "per_seed": [100.0, 25.0]
-    }  # fmt: skip
-    assert cell_text(e) == "62.5 ± 53.0<br>62.5 to 62.5"
-    assert direction({"low": 1.0, "high": 2.0, "per_seed": [3.0, -1.0]}) == "not told apart from"
 
 
 def test_the_report_holds_what_was_found(grid):
@@ -294,8 +272,8 @@ def test_the_report_holds_what_was_found(grid):
     assert "Unfinished" not in text and cell_text(table) in text
     unwrapped = " ".join(text.split())
     for name, found in summary["differences"].items():
-        assert f"{label(name)} {found['teacher_all_sensors']['mean']:+.1f} (" in unwrapped
-        assert f"{label(name)} {found['joint_training_mean_over_subsets']['mean']:+.1f} (" in unwrapped
+        assert f"{labels(summary)[name]} {found['teacher_all_sensors']['mean']:+.1f} (" in unwrapped
+        assert f"{labels(summary)[name]} {found['joint_training_mean_over_subsets']['mean']:+.1f} (" in unwrapped
     assert (root / "docs/images/ablation.png").stat().st_size > 10_000
 
 
@@ -303,4 +281,4 @@ def test_a_part_of_the_grid_is_reported_as_such(grid):
     more = replace(TINY, seeds=(0, 1, 2))
     summary = summarise(more, packs_of(grid[0]), grid[0] / "out")
     assert summary["seeds_finished"] == [0, 1]
-    assert "Unfinished: 2 of 3 seeds" in page(summary)
+    assert "Unfinished: 2 of 3 seeds" in page({"plan_file": "plan.yaml"} | summary)

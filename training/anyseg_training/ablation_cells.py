@@ -28,6 +28,7 @@ from anyseg_training.ablation import AblationError, Cell, Plan, changes
 from anyseg_training.data import Normaliser, Pack
 from anyseg_training.evaluate import labels_from, subset_logits
 from anyseg_training.fitting import load_fitting
+from anyseg_training.runinfo import describe_pack
 
 CHECKPOINT = "checkpoint.safetensors"
 DONE = "cell.json"
@@ -61,10 +62,10 @@ def run_cells(
         Whether all cells are finished.
 
     Raises:
-        AblationError: a cell's folder holds a run with other settings.
+        AblationError: a cell's folder holds a run with other settings, or on other data.
     """
     for number, cell in enumerate(plan.cells, 1):
-        if is_finished(plan, cell, out):
+        if is_finished(plan, cell, packs, out):
             continue
         if bar:
             tqdm.write(f"cell {number} of {len(plan.cells)}: {cell.recipe}, seed {cell.seed}")
@@ -75,24 +76,54 @@ def run_cells(
     return True
 
 
-def is_finished(plan: Plan, cell: Cell, out: Path) -> bool:
+def is_finished(plan: Plan, cell: Cell, packs: dict[str, Pack], out: Path) -> bool:
     """Whether a cell was trained and scored.
 
     Raises:
-        AblationError: it was, with other settings than the plan's.
+        AblationError: it was, with other settings than the plan's, or on other data than the packs'.
     """
     path = out / cell.folder / DONE
     if not path.exists():
         return False
-    found, wanted = json.loads(path.read_text())["settings"], plan.settings(cell)
-    other = [name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)]
-    if other:
-        name = min(other)
+    done, wanted = json.loads(path.read_text()), plan.settings(cell)
+    found = done["settings"]
+    if other := differing(found, wanted):
+        name = other[0]
         raise AblationError(
             f"{path.parent} was run with {name} = {found.get(name)!r}, the plan has {wanted.get(name)!r}; "
             "choose another folder, or remove this one"
         )
+    if "data" in done:
+        other = differing(done["data"], data_of(packs))
+    else:
+        other = differing(learnt_from(path.with_name(CHECKPOINT)), training_data(packs["train"]))
+    if other:
+        raise AblationError(
+            f"{path.parent} was run on other data than the packs hold now ({', '.join(other)}), so it cannot be "
+            "compared with runs on these; choose another folder, or remove this one"
+        )
     return True
+
+
+def differing(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """The names, sorted, under which two dictionaries hold different things."""
+    return sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+
+
+def data_of(packs: dict[str, Pack]) -> dict[str, str]:
+    """By split the digest of a pack's index, which changes when anything in the pack does."""
+    return {f"{name} pack": describe_pack(pack)["index"] for name, pack in packs.items()}
+
+
+def learnt_from(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint keeps of its training pack: all that a cell without digests, of an older version, says."""
+    meta = load_checkpoint(checkpoint)[1]
+    return {"grid": list(meta.grid), "encoding": meta.encoding, "statistics": meta.normalisation}
+
+
+def training_data(pack: Pack) -> dict[str, Any]:
+    """The same of a pack."""
+    return {"grid": list(pack.grid), "encoding": pack.index["encoding"], "statistics": pack.normalisation}
 
 
 def score(plan: Plan, cell: Cell, packs: dict[str, Pack], out: Path, bar: bool) -> None:
@@ -108,6 +139,7 @@ def score(plan: Plan, cell: Cell, packs: dict[str, Pack], out: Path, bar: bool) 
         "recipe": cell.recipe,
         "seed": cell.seed,
         "settings": plan.settings(cell),
+        "data": data_of(packs),
         "exact_recipe": yaml.safe_load((folder / "recipe.yaml").read_text()),
         "seconds_per_step": seconds_per_step(folder / "log.jsonl"),
         "machine": machine(),

@@ -30,9 +30,30 @@ def make_benchmark(plan: Plan, out: Path, workers: int = 2, bar: bool = True) ->
         if not (out / name / INDEX).exists():
             simulate(out / "data", name, split, workers, bar)
             make_pack(out / "data", FOLDER_OF[name], plan.grid, out / name, workers, bar)
-        packs[name] = Pack(out / name)
-        check_pack(packs[name], split, plan.grid)
+        packs[name] = open_split(plan, name, out)
     return packs
+
+
+def open_benchmark(plan: Plan, out: Path) -> dict[str, Pack]:
+    """The packs of every split; simulates and packs nothing.
+
+    Raises:
+        AblationError: one is missing, unfinished, or of other drives.
+    """
+    for name in plan.splits:
+        if not (out / name / INDEX).exists():
+            raise AblationError(
+                f"{out / name} holds no finished pack of the split '{name}', and a report makes none; run the same "
+                "command without --report-only, or name the folder of the runs"
+            )
+    return {name: open_split(plan, name, out) for name in plan.splits}
+
+
+def open_split(plan: Plan, name: str, out: Path) -> Pack:
+    """The pack of a split, which must be of the planned drives, see ``check_pack``."""
+    pack = Pack(out / name)
+    check_pack(pack, plan.splits[name], plan.grid)
+    return pack
 
 
 def simulate(root: Path, name: str, split: Split, workers: int, bar: bool) -> None:

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from anyseg_training.ablation_text import Summary, label, limits, paragraph, says, setup
+from anyseg_training.ablation_findings import limits, says
+from anyseg_training.ablation_text import Summary, labels, paragraph, setup
 from anyseg_training.figures import COLOURS, new_figure
 from anyseg_training.report import row
 
 ALL_SENSORS = -2  # in the columns: the subsets, the last of which has every sensor, then their mean
 DIFFERENCES = {
-    "joint_training_mean_over_subsets": "student - joint training, mean over the subsets",
+    "joint_training_mean_over_subsets": "student - teacher, mean over the subsets",
     "teacher_all_sensors": "student - teacher, all sensors",
     "recipe_before_mean_over_subsets": "against the row above, mean over the subsets",
     "recipe_before_all_sensors": "against the row above, all sensors",
@@ -51,7 +52,7 @@ def page(summary: Summary) -> str:
 
 def scores_table(summary: Summary) -> list[str]:
     """Recipes by subsets."""
-    columns = summary["columns"]
+    columns, called = summary["columns"], labels(summary)
     about = paragraph(
         "mIoU in percent on the test drives, over the classes that occur; a sensor that a subset lacks is left",
         "out of the",
@@ -61,21 +62,22 @@ def scores_table(summary: Summary) -> list[str]:
     )
     lines = [about, "", row("recipe", columns), row("---", ["---:"] * len(columns))]
     for name, scores in summary["table"].items():
-        lines.append(row(label(name), [cell_text(scores[c]) for c in columns]))
+        lines.append(row(called[name], [cell_text(scores[c]) for c in columns]))
     lines.append(row("no sensor, no network", [cell_text(summary["prior"])] * len(columns)))
     return lines
 
 
 def differences_table(summary: Summary) -> list[str]:
     """The two differences of every student, and what each part adds to the recipe before it."""
+    called = labels(summary)
     about = paragraph(
         "In points of mIoU, paired by seed and by resample: mean ± standard deviation over the seeds, 95 %",
         "interval over",
-        "drives. The row above the first is joint training.",
+        f"drives. The row above the first is {called[next(iter(called))]}.",
     )
     lines = [about, "", row("student", list(DIFFERENCES.values())), row("---", ["---:"] * len(DIFFERENCES))]
     for name, found in summary["differences"].items():
-        lines.append(row(label(name), [cell_text(found[key], "+") for key in DIFFERENCES]))
+        lines.append(row(called[name], [cell_text(found[key], "+") for key in DIFFERENCES]))
     return lines
 
 
@@ -86,23 +88,30 @@ def cell_text(e: dict[str, Any], sign: str = "") -> str:
 
 
 def draw(summary: Summary, path: Path) -> None:
-    """Bars of the mean over the subsets and of all sensors by recipe: interval over drives, a dot per seed."""
+    """Bars of the mean over the subsets and of all sensors by recipe: interval over drives, a dot per seed.
+
+    The values stand below the axis, where nothing can run through them.
+    """
     table, columns = summary["table"], summary["columns"]
-    figure = new_figure(9.0, 4.2)
+    figure = new_figure(9.0, 4.4)
     axes = figure.subplots()
+    feet: dict[float, str] = {}
     for k, (column, what) in enumerate(((columns[-1], "mean over the subsets"), (columns[ALL_SENSORS], "all sensors"))):
         found = [scores[column] for scores in table.values()]
         where = [i + (k - 0.5) * 0.4 for i in range(len(found))]
         means = [e["mean"] for e in found]
         # Resamples lack rare classes now and then, so an interval may lie beside its figure: no negative bar.
         errors = [[max(e["mean"] - e["low"], 0) for e in found], [max(e["high"] - e["mean"], 0) for e in found]]
-        bars = axes.bar(where, means, 0.36, label=what, color=COLOURS[k], yerr=errors, capsize=4)
-        axes.bar_label(bars, [f"{m:.1f}" for m in means], label_type="center", color="white", fontsize=9)
+        axes.bar(where, means, 0.36, label=what, color=COLOURS[k], yerr=errors, capsize=4)
+        feet |= {x: f"{mean:.1f}" for x, mean in zip(where, means, strict=True)}
         for x, e in zip(where, found, strict=True):
             axes.plot([x + 0.08] * len(e["per_seed"]), e["per_seed"], ".", color="black", markersize=5)
-    axes.axhline(summary["prior"]["mean"], color="0.4", linestyle=":", label="no sensor, no network")
-    axes.set_xticks(range(len(table)), [label(n).replace(", ", ",\n").replace(" (", "\n(") for n in table])
-    axes.tick_params(axis="x", labelsize=8)
+    axes.axhline(summary["prior"]["mean"], color="black", linestyle=":", label="no sensor, no network")
+    axes.set_xticks(list(feet), list(feet.values()), minor=True)
+    axes.tick_params(axis="x", which="minor", length=0, labelsize=10)
+    names = [name.replace(" (", "\n(") for name in labels(summary).values()]
+    axes.set_xticks(range(len(table)), [name.replace(", ", ",\n").replace(" + UMD", "\n+ UMD") for name in names])
+    axes.tick_params(axis="x", which="major", length=0, labelsize=9, pad=20)
     axes.set_ylabel("mIoU in percent, test drives")
     axes.set_title("Whiskers: 95 % bootstrap interval over drives; dots: seeds", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)

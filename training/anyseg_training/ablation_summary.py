@@ -62,13 +62,13 @@ def difference(one: Scores, other: Scores, column: int) -> dict[str, Any]:
     )
 
 
-def finished_seeds(plan: Plan, out: Path) -> tuple[int, ...]:
+def finished_seeds(plan: Plan, packs: dict[str, Pack], out: Path) -> tuple[int, ...]:
     """The seeds of which every recipe is finished.
 
     Raises:
-        AblationError: there is none.
+        AblationError: there is none, or a run is of other settings or data.
     """
-    found = tuple(s for s in plan.seeds if all(is_finished(plan, Cell(r, s), out) for r in plan.recipes))
+    found = tuple(s for s in plan.seeds if all(is_finished(plan, Cell(r, s), packs, out) for r in plan.recipes))
     if not found:
         raise AblationError(f"{out} holds no seed of which all {len(plan.recipes)} recipes are finished; let it run on")
     return found
@@ -78,9 +78,9 @@ def summarise(plan: Plan, packs: dict[str, Pack], out: Path) -> dict[str, Any]:
     """Everything that ``docs/ablation.json`` holds, JSON-ready.
 
     Raises:
-        AblationError: no seed is finished.
+        AblationError: no seed is finished, or a run is of other settings or data.
     """
-    seeds, test = finished_seeds(plan, out), packs["test"]
+    seeds, test = finished_seeds(plan, packs, out), packs["test"]
     columns = [*subsets_of(test), MEAN]
     counts = {c: read_counts(c, out) for c in plan.cells if c.seed in seeds}
     weights = draw_weights(len(drives_of(test)), RESAMPLES, RESAMPLING_SEED)

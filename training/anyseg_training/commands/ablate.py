@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anyseg_training.ablation import load_plan
 from anyseg_training.ablation_cells import run_cells
-from anyseg_training.ablation_data import make_benchmark
+from anyseg_training.ablation_data import make_benchmark, open_benchmark
 from anyseg_training.ablation_report import write_report
 from anyseg_training.ablation_summary import summarise
 from anyseg_training.commands import train
@@ -21,18 +21,19 @@ def add(commands: argparse._SubParsersAction) -> None:
     grid.add_argument("--plan", type=Path, default=Path("config/training/ablation.yaml"), help="YAML: drives, recipes")
     grid.add_argument("--workers", type=int, default=2, help="processes that simulate and pack")
     grid.add_argument("--docs", type=Path, default=Path("docs"), help="where ablation.json, .md and the picture go")
-    grid.add_argument("--report-only", action="store_true", help="train nothing; report the seeds that are finished")
+    grid.add_argument("--report-only", action="store_true", help="make and train nothing; report finished seeds")
     grid.set_defaults(run=run_ablation)
 
 
 def run_ablation(args: argparse.Namespace) -> None:
     """``anyseg-train ablation``."""
     plan = load_plan(args.plan)
-    packs = make_benchmark(plan, args.out, args.workers)
+    packs = open_benchmark(plan, args.out) if args.report_only else make_benchmark(plan, args.out, args.workers)
     if not args.report_only and not run_cells(plan, packs, args.out, run_training):
         print(f"{args.out}: stopped; the same command goes on")
         return
-    for path in write_report(summarise(plan, packs, args.out), args.docs):
+    summary = {"plan_file": args.plan.as_posix()} | summarise(plan, packs, args.out)
+    for path in write_report(summary, args.docs):
         print(path)
 
 
