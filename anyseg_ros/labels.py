@@ -18,10 +18,11 @@ class LabelSet:
     palette: tuple[tuple[int, int, int], ...]
 
     def __post_init__(self) -> None:
-        """Names and colours must pair up.
+        """Names and colours must pair up, and be names and colours.
 
         Raises:
-            ValueError: the two lists differ in length, or there are more classes than label ids.
+            ValueError: the two lists differ in length, there are more classes than label ids, a name is there twice, or
+                a colour is none.
         """
         if len(self.names) != len(self.palette):
             raise ValueError(
@@ -29,6 +30,11 @@ class LabelSet:
             )
         if len(self.names) > UNLABELLED:
             raise ValueError(f"{len(self.names)} classes do not fit uint8 labels; at most {UNLABELLED} do")
+        for k, (name, colour) in enumerate(zip(self.names, self.palette, strict=True)):
+            if name in self.names[:k]:
+                raise ValueError(f"class '{name}' is there twice; give each class a name of its own")
+            if len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
+                raise ValueError(f"class '{name}' has the colour {colour}; expected whole numbers r, g, b of 0 to 255")
 
     def __len__(self) -> int:
         return len(self.names)

@@ -73,10 +73,11 @@ def save_checkpoint(path: str | Path, model: AnySeg, meta: CheckpointMeta, half:
         half: store matrices and kernels as float16 (vectors and BatchNorm statistics stay float32).
 
     Raises:
-        CheckpointError: the description is of another architecture.
+        CheckpointError: the description is of another architecture, or could not be read again.
     """
     if meta.architecture != asdict(model.config):
         raise CheckpointError(f"metadata describes {meta.architecture}, the model is {asdict(model.config)}")
+    check_fields(path, meta)
     tensors = {name: storable(value, half) for name, value in model.state_dict().items()}
     header = {METADATA_KEY: json.dumps({"format": FORMAT, **asdict(meta)})}
     write_atomically(Path(path), tensors, header)

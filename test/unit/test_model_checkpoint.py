@@ -138,6 +138,13 @@ def test_damage_is_described(tmp_path, model, change, sentence):
         load_checkpoint(path)
 
 
+def test_what_could_not_be_loaded_again_is_not_saved(tmp_path, model):
+    meta = dataclasses.replace(meta_for(model), palette=[[128, 64, 128], [0, 0, 999]])
+    with pytest.raises(CheckpointError, match="a.safetensors: expected as palette a colour"):
+        save_checkpoint(tmp_path / "a.safetensors", model, meta)
+    assert not list(tmp_path.iterdir())
+
+
 def test_metadata_of_another_architecture_is_not_saved(tmp_path, model):
     meta = dataclasses.replace(meta_for(model), architecture={"classes": 3})
     with pytest.raises(CheckpointError, match="metadata describes"):

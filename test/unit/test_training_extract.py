@@ -273,6 +273,12 @@ def test_a_class_list_of_ones_own(tmp_path):
     path = tmp_path / "classes.yaml"
     path.write_text("road: [128, 64, 128]\nsky: [70, 130, 180]\n")
     assert load_classes(path).names == ("road", "sky") and load_classes(path).palette[1] == (70, 130, 180)
-    path.write_text("- road\n")
-    with pytest.raises(DatasetError, match="no list of classes"):
-        load_classes(path)
+    for text, sentence in (
+        ("- road\n", "has no attribute"),
+        ("road: [1, 2, 3]\nroad: [7, 8, 9]\n", "'road' is there twice"),
+        ("road: [1, 2, 999]\n", "'road' has the colour .1, 2, 999.; expected whole numbers"),
+        ("road: [1, 2, 2.5]\n", "'road' has the colour"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DatasetError, match=f"classes.yaml is no list of classes.*{sentence}"):
+            load_classes(path)

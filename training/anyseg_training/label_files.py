@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from anyseg_ros.labels import LabelSet
+from anyseg_training.config import StrictLoader
 from anyseg_training.muses import DatasetError
 
 STAMPS = "stamps.csv"
@@ -75,11 +76,11 @@ def load_classes(path: Path) -> LabelSet:
     """A class list from YAML: ``name: [r, g, b]`` lines, in order of the class id.
 
     Raises:
-        DatasetError: it is no such file.
+        DatasetError: it is no such file, or has a class twice.
     """
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-        colours = tuple((int(r), int(g), int(b)) for r, g, b in table.values())
+        table = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)  # a SafeLoader
+        colours = tuple((r, g, b) for r, g, b in table.values())
         return LabelSet(tuple(str(name) for name in table), colours)
     except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise DatasetError(f"{path} is no list of classes, 'name: [r, g, b]' lines: {error}") from error
