@@ -32,6 +32,7 @@ from anyseg_ros.types import Absence, FrameSet, Measurement
 from anyseg_training.extracted import DRIVE, FORMAT, LABELS, RIG, SUFFIX, read_label_image, write_payload
 from anyseg_training.label_files import find_labels, split_by_time
 from anyseg_training.muses import DatasetError
+from anyseg_training.report import ALL
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ExtractPlan:
     odometry: str | None = None
 
     def __post_init__(self) -> None:
-        """Shares must be shares, and a name a name.
+        """Shares must be shares, a name a name, and a condition not the total.
 
         Raises:
             DatasetError: they are not.
@@ -72,6 +73,10 @@ class ExtractPlan:
             raise DatasetError(f"the shares {self.shares} do not sum to 1; give those of train, val and test")
         if self.drive and Path(self.drive).name != self.drive:
             raise DatasetError(f"'{self.drive}' is no name of a drive's folder; give one without slashes")
+        if ALL in self.conditions:
+            raise DatasetError(
+                f"'{ALL}' is no condition: reports name the total over all samples so; choose another word"
+            )
 
     @property
     def folder(self) -> Path:

@@ -190,6 +190,12 @@ class ExtractedSource(Source):
             about = drive.about
             if about["classes"] != first["classes"] or set(about["sensors"]) != set(first["sensors"]):
                 raise DatasetError(f"{drive.root} has other classes or modalities than {drives[0].root}")
+            if about["motion_compensated"] != first["motion_compensated"]:
+                moved, still = (drives[0], drive) if first["motion_compensated"] else (drive, drives[0])
+                raise DatasetError(
+                    f"{moved.root} was extracted with --odometry and {still.root} without: points of the one are "
+                    "brought to one time, those of the other are not; extract one of them again as the other"
+                )
             if about["window_ns"] != self.encoding.event.window_ns:
                 raise DatasetError(
                     f"{drive.root} was extracted with windows of {about['window_ns'] / 1e6:g} ms of events, the "
@@ -229,6 +235,10 @@ class ExtractedSource(Source):
             {"scene": f"{d.root.name}/{s['stamp_ns']}", "drive": d.root.name, "conditions": d.about["conditions"]}
             for d, s in self.chosen
         ]
+
+    def options(self) -> dict[str, Any]:
+        """Whether points were brought to one time."""
+        return {"motion_compensated": True} if self.drives[0].about["motion_compensated"] else {}
 
     def geometry(self, grid: tuple[int, int]) -> dict[str, Any]:
         """Of the first drive's rig."""
