@@ -130,7 +130,9 @@ def test_workers_give_the_same_pack(dataset, packed, tmp_path):
 
 
 def test_a_pack_of_something_else_is_not_overwritten(dataset, packed):
-    with pytest.raises(PackError, match="other samples, grid or encodings"):
+    with pytest.raises(
+        PackError, match="something else: samples .* instead of .*; split 'train' instead of 'val'. Remove"
+    ):
         make_pack(dataset, "val", PACK_GRID, packed.root, workers=1, bar=False)
 
 

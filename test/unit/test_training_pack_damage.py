@@ -14,7 +14,8 @@ import torch
 from anyseg_training.data import Normaliser, Pack, TrainingBatches
 from anyseg_training.muses import DatasetError, read_scenes
 from anyseg_training.pack import frozen_samples, make_pack
-from anyseg_training.samples import digest_of
+from anyseg_training.pictures import picture_grid
+from anyseg_training.samples import digest_of, labels_on_grid
 from tiny_muses import PACK_GRID, pack_of, write_tiny_muses
 
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
@@ -86,8 +87,10 @@ def test_event_columns_of_another_kind_cost_the_events_only(damaged, tmp_path, c
 def test_labels_of_another_size_are_no_labels(damaged, tmp_path):
     root, file = damaged
     cv2.imwrite(str(file(1, "gt_semantic")), np.zeros((24, 32), np.uint8))
-    with pytest.raises(DatasetError, match="scene REC.*labels are 32 x 24 pixels, but the camera's pictures 64 x 48"):
+    with pytest.raises(DatasetError, match=r"scene REC.*TrainIds.png is 24x32 .height x width., the camera .48, 64."):
         pack_of(root, tmp_path / "pack")
+    with pytest.raises(DatasetError, match="labels are 32 x 24 pixels, but the camera's pictures 64 x 48"):
+        labels_on_grid(np.zeros((24, 32), np.uint8), picture_grid(*PACK_GRID, (48, 64), "stretch"))
 
 
 def test_the_third_identical_picture_of_a_drive_is_frozen():

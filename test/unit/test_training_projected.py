@@ -16,41 +16,13 @@ from anyseg_training.muses import DatasetError, read_points, read_rig, read_scen
 from anyseg_training.muses_source import steady_points
 from anyseg_training.pack import make_pack
 from anyseg_training.pictures import MUSES_PROJECTED
-from tiny_muses import CAMERA_SIZE, EXPOSURE_END_US, PACK_GRID, write_tiny_muses
+from tiny_muses import CAMERA_SIZE, EXPOSURE_END_US, PACK_GRID, drawn, write_drawn, write_tiny_muses
 
 from anyseg_ros.sensors.motion_messages import GNSS_FIELDS
-from anyseg_ros.sensors.muses_sdk import to_png16
 
 W, H = CAMERA_SIZE
 FULL = (H, W)
 START_US = EXPOSURE_END_US - 10_000
-
-
-def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A cloud and events as the SDK draws them."""
-    rng = np.random.default_rng(seed)
-    filled = rng.random((H, W)) < 0.2
-    # Whole steps of the PNG, so that all kinds of file say the same.
-    steps = np.dstack(
-        [rng.integers(300, 9000, (H, W)), rng.integers(0, 255 * 150, (H, W)), rng.integers(-300, 300, (H, W))]
-    )
-    cloud = np.where(filled[..., None], steps / 150.0, 0.0).astype(np.float32)
-    events = rng.integers(0, 4, (H, W, 3)).astype(np.uint8)
-    events[..., 2] = 0
-    return cloud, events
-
-
-def write_drawn(root, kind: str, folder: str = "projected_to_rgb") -> None:
-    for number, scene in enumerate(read_scenes(root, "train")):
-        for sensor, image in zip(("lidar", "event_camera"), drawn(number), strict=True):
-            path = scene.file(root / folder, sensor, f"{sensor}.{kind}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if kind == "npz":
-                np.savez(path, image)
-            elif kind == "npy":
-                np.save(path, image)
-            else:
-                cv2.imwrite(str(path), to_png16(image) if sensor == "lidar" else image)
 
 
 @pytest.mark.parametrize("kind", ["npz", "npy", "png"])
@@ -103,6 +75,25 @@ def test_missing_and_broken_drawn_files_are_named(tmp_path, capsys):
     ] == [True] * 3
     with pytest.raises(DatasetError, match="no choice of motion"):
         open_source(root, "train", projected="projected_to_rgb", motion=True)
+
+
+def test_images_that_are_drawn_at_another_size_are_listed(tmp_path, capsys):
+    root = write_tiny_muses(tmp_path / "data", {"train": 2})
+    write_drawn(root, "npy")
+    halves = sorted((root / "projected_to_rgb").rglob("*.npy"))
+    for path in halves:
+        np.save(path, np.load(path)[::2, ::2])
+    arguments = ["pack", "--data", str(root), "--projected", "--grid", f"{H}x{W}"]
+    assert main([*arguments, "--check"]) == 0
+    out = capsys.readouterr().out
+    assert "0 missing or unusable, 4 broken sensor files" in out
+    assert all(f"{p} is {H // 2}x{W // 2} (height x width), the camera's ({H}, {W}): draw at" in out for p in halves)
+    assert main([*arguments, "--out", str(tmp_path / "pack"), "--workers", "1"]) == 0
+    assert Pack(tmp_path / "pack").present.tolist() == [[True, False, False]] * 2
+    labels = read_scenes(root, "train")[0].file(root, "gt_semantic", "gt_labelTrainIds.png")
+    cv2.imwrite(str(labels), np.zeros((H // 2, W // 2), np.uint8))
+    for more in (["--check"], ["--out", str(tmp_path / "none"), "--workers", "1"]):
+        assert main([*arguments, *more]) == 2, "both stop at labels of another size than the picture"
 
 
 def with_motion(root, speed_mm_s: int = 10_000, heading_rate: int = 0) -> None:

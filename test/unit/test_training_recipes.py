@@ -47,6 +47,7 @@ def test_the_recipes_of_the_paper():
         ("lr=.nan", "lr is nan; it must be above 0"),
         ("lr=0", "lr is 0.0; it must be above 0"),
         ("ema=1", "ema is 1.0; it must be at least 0 and below 1"),
+        ("seed=100000000000000", "seed is 100000000000000; it must be at least 0 and at most 10000000"),
         ("steps=0", "steps is 0; it must be at least 1"),
         ("loss_stride=3", "loss_stride is 3; it must be 1, 2 or 4"),
         ("accumulate=3", "batch is 8; accumulate, 3, must divide it"),

@@ -11,7 +11,10 @@ import cv2
 import h5py
 import numpy as np
 from anyseg_training.data import Pack
+from anyseg_training.muses import read_scenes
 from anyseg_training.pack import make_pack
+
+from anyseg_ros.sensors.muses_sdk import to_png16
 
 PACK_GRID = (48, 80)
 CAMERA_SIZE = (64, 48)
@@ -77,6 +80,33 @@ def write_tiny_muses(root: Path, per_split: dict[str, int], seed: int = 0) -> Pa
             meta[name] = write_scene(root, split, name, *CONDITIONS[i % 2], rng)
     (root / "meta.json").write_text(json.dumps(meta))
     return root
+
+
+def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A cloud and events as the SDK draws them."""
+    rng = np.random.default_rng(seed)
+    size = CAMERA_SIZE[::-1]
+    filled = rng.random(size) < 0.2
+    # Whole steps of the PNG, so that all kinds of file say the same.
+    steps = np.dstack([rng.integers(*ends, size) for ends in ((300, 9000), (0, 255 * 150), (-300, 300))])
+    cloud = np.where(filled[..., None], steps / 150.0, 0.0).astype(np.float32)
+    events = rng.integers(0, 4, (*size, 3)).astype(np.uint8)
+    events[..., 2] = 0
+    return cloud, events
+
+
+def write_drawn(root: Path, kind: str, folder: str = "projected_to_rgb") -> None:
+    """What the SDK would draw of the training split."""
+    for number, scene in enumerate(read_scenes(root, "train")):
+        for sensor, image in zip(("lidar", "event_camera"), drawn(number), strict=True):
+            path = scene.file(root / folder, sensor, f"{sensor}.{kind}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if kind == "npz":
+                np.savez(path, image)
+            elif kind == "npy":
+                np.save(path, image)
+            else:
+                cv2.imwrite(str(path), to_png16(image) if sensor == "lidar" else image)
 
 
 def pack_of(root: Path, out: Path, grid: tuple[int, int] = PACK_GRID, **options: Any) -> tuple[Pack, dict[str, int]]:

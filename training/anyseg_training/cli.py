@@ -25,10 +25,20 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         args.run(args)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"anyseg-train {args.command}: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"anyseg-train {args.command}: {sentence(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def sentence(error: ValueError | OSError) -> str:
+    """What a bad input says, and of a file that cannot be read or written which and why."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    return (
+        f"{error.filename}: {error.strerror}; check that the path is the one you mean, a file where a file is wanted, "
+        "a folder where a folder is, and may be read or written"
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ others float16), ``labels.npy`` uint8 [N,H,W], ``present.npy`` bool [N,M] (the i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +19,9 @@ from torch import Tensor
 
 from anyseg_ros.sensors.presets import Encoding, EncodingError
 from anyseg_training.augment import augment
+from anyseg_training.pack_files import INDEX, PackError, open_array, read_index
 from anyseg_training.pictures import AnyEncoding, PictureEncoding, pack_encoding
 from anyseg_training.sensor_noise import SensorNoise
-
-INDEX = "index.json"
-FORMAT = 2
-
-
-class PackError(ValueError):
-    """A packed set cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +55,10 @@ class Pack:
         """Open a pack.
 
         Raises:
-            PackError: the folder is no finished pack, or of an encoding that this code does not make.
+            PackError: the folder is no finished pack, damaged, or of an encoding that this code does not make.
         """
         self.root = Path(root)
-        if not (self.root / INDEX).is_file():
-            raise PackError(f"{self.root} holds no {INDEX}; make the pack with 'anyseg-train pack' and let it finish")
-        self.index = json.loads((self.root / INDEX).read_text())
-        if self.index.get("format") != FORMAT:
-            raise PackError(
-                f"{self.root} is a pack of format {self.index.get('format')}, this code reads {FORMAT}; pack again"
-            )
+        self.index = read_index(self.root / INDEX)
         try:
             self.encoding = pack_encoding(self.index["encoding"], self.index["encoding_parameters"], str(self.root))
         except EncodingError as error:
@@ -79,17 +66,28 @@ class Pack:
         self.modalities: list[str] = self.index["modalities"]
         self.grid: tuple[int, int] = tuple(self.index["grid"])
         self.samples: list[dict] = self.index["samples"]
-        self.labels = np.load(self.root / "labels.npy", mmap_mode="r")
-        self.present = np.load(self.root / "present.npy")
-        self.prior = np.load(self.root / "prior.npy")
-        self.arrays = {name: np.load(self.root / f"{name}.npy", mmap_mode="r") for name in self.modalities}
+        count, names = len(self.samples), self.modalities
+        self.labels = open_array(self.root / "labels.npy", (count, *self.grid))
+        self.present = np.array(open_array(self.root / "present.npy", (count, len(names))))
+        self.prior = np.array(open_array(self.root / "prior.npy", self.grid))
+        self.arrays = {name: open_array(self.root / f"{name}.npy", (count, 3, *self.grid)) for name in names}
 
     def __len__(self) -> int:
         return len(self.samples)
 
     @property
     def normalisation(self) -> dict[str, dict[str, list[float]]]:
-        """Per modality mean and std of the raw channels, over this set."""
+        """Per modality mean and std of the raw channels, over this set.
+
+        Raises:
+            PackError: a modality has none, for no sample has it.
+        """
+        missing = ", ".join(name for name in self.modalities if name not in self.index["normalisation"])
+        if missing:
+            raise PackError(
+                f"{self.root} has no normalisation of {missing}, for none of its samples has a usable payload of it; "
+                "train on a pack in which some have, or begin with a checkpoint that knows it (--init or --teacher)"
+            )
         return self.index["normalisation"]
 
     def raw(self, i: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -175,11 +173,16 @@ class TrainingBatches:
             sensor_noise: also vary what lidar and event camera report (see ``sensor_noise``); no other draw changes.
 
         Raises:
-            PackError: no sample has anything to see, or the pack does not know what noise needs.
+            PackError: no sample has anything to see, no pixel a class, or the pack does not know what noise needs.
         """
         self._usable = np.flatnonzero(pack.present.any(1))
         if len(self._usable) == 0:
             raise PackError(f"{pack.root} holds no samples with anything to see")
+        if not any(pack.index["class_pixels"]):
+            raise PackError(
+                f"{pack.root} holds no pixel of any class, all labels are 255 (unlabelled), so there is nothing to "
+                "learn; label its samples and pack them again, or train on another split"
+            )
         self.pack = pack
         self.normaliser = normaliser
         self.batch = batch

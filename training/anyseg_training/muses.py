@@ -122,15 +122,21 @@ def read_rig(root: Path, *scenes: Scene) -> Rig:
     """The rig of a dataset; the image size is that of the first of the scenes' pictures that can be read.
 
     Raises:
-        DatasetError: calib.json or a picture is missing, or none can be read.
+        DatasetError: calib.json is missing or lacks an entry, or a picture is missing, or none can be read.
     """
     calib = read_calib(root)
     height, width = _picture_size(root, scenes)
     event_size = MUSES_EVENT_SIZE
-    if (width, height) != MUSES_CAMERA_SIZE:
-        K = np.asarray(calib["intrinsics"]["event"]["K"])
-        event_size = (round(2 * K[0, 2] + 1), round(2 * K[1, 2] + 1))
-    rig = rig_from_muses_calib(calib, camera_size=(width, height), event_size=event_size)
+    try:
+        if (width, height) != MUSES_CAMERA_SIZE:
+            K = np.asarray(calib["intrinsics"]["event"]["K"])
+            event_size = (round(2 * K[0, 2] + 1), round(2 * K[1, 2] + 1))
+        rig = rig_from_muses_calib(calib, camera_size=(width, height), event_size=event_size)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise DatasetError(
+            f"{root / 'calib.json'} is no calibration ({type(error).__name__}: {error}); expected "
+            "intrinsics.{rgb,event}.K and extrinsics.{lidar2rgb,event2rgb} as MUSES has them"
+        ) from error
     sensors = tuple(
         replace(s, intensity_scale=LIDAR_INTENSITY_SCALE) if s.modality is Modality.LIDAR else s for s in rig.sensors
     )

@@ -126,7 +126,8 @@ class MusesDrawer:
         images, absent = drawn_images(self.encoder, measurements, data.reference_ns)
         absent = {name: (Absence.REJECTED, sentence) for name, sentence in data.torn.items()} | absent
         picture = measurements["camera"].payload if "camera" in measurements else None
-        labels = read_labels(source.root, scene)
+        camera = self.encoder.grid.camera
+        labels = usable_labels(source.root, scene, (camera.height, camera.width))
         return Drawn(images, labels, absent, self.encoder.grid, digest_of(picture))
 
 
@@ -192,15 +193,15 @@ def steady_points(root: Path, scene: Scene, rig: Rig) -> Points:
     return compensate(points, when_ns, when_ns, twist, rig.sensor("lidar").base_from_sensor)
 
 
-def usable_labels(root: Path, scene: Scene, size: tuple[int, int]) -> np.ndarray:
-    """The labels of a scene.
+def usable_labels(root: Path, scene: Scene, size: tuple[int, int] | None) -> np.ndarray:
+    """The labels of a scene; ``size`` is the camera's (height, width), None where it is not known.
 
     Raises:
         DatasetError: they cannot be read, are of another size than the camera's, or hold values that are no class.
     """
     labels = read_labels(root, scene)
     path = scene.file(root, "gt_semantic", "gt_labelTrainIds.png")
-    if labels.shape != size:
+    if size is not None and labels.shape != size:
         raise DatasetError(f"{path} is {labels.shape[0]}x{labels.shape[1]} (height x width), the camera {size}")
     check_classes(labels, CITYSCAPES, path)
     return labels

@@ -7,6 +7,7 @@ An interrupted pack goes on where it stopped: finished samples are marked in ``d
 from __future__ import annotations
 
 import json
+import reprlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from tqdm import tqdm
 from anyseg_ros.sensors.checks import FrozenDetector, RejectedPayload
 from anyseg_ros.sensors.presets import DEFAULT, Encoding
 from anyseg_ros.types import UNLABELLED, Absence
-from anyseg_training.data import FORMAT, INDEX, PackError, decoded
+from anyseg_training.data import decoded
 from anyseg_training.layouts import open_source
+from anyseg_training.pack_files import FORMAT, INDEX, PackError, open_array
 from anyseg_training.pictures import AnyEncoding
 from anyseg_training.samples import DIGEST_BYTES, EncodedSample, PackPlan, Source, encoded_samples, storage
 
@@ -26,6 +28,7 @@ CHUNK = 64
 # ``absence.npy`` holds 0 for what is there, else the place of the reason in this tuple.
 REASONS: tuple[Absence | None, ...] = (None, *Absence)
 NEVER = (Absence.NEVER_SEEN, "")
+PLAN = "plan.json"
 
 
 def make_pack(
@@ -77,7 +80,8 @@ def pack_source(plan: PackPlan, out: Path, workers: int = 2, bar: bool = True) -
         "modalities": list(source.modalities),
         "samples": source.entries,
     } | source.options()
-    arrays = open_arrays(out, index, source.encoding)
+    # The plan alone says where the data lies: a pack may be moved, and is resumed from the same dataset only.
+    arrays = open_arrays(out, index | {"data": str(source.root.resolve())}, source.encoding)
     missing = np.flatnonzero(~np.asarray(arrays["done"])).tolist()
     samples = encoded_samples(plan, missing, workers)
     for sample in tqdm(samples, total=len(missing), unit="sample", disable=not bar, desc=f"pack {source.split}"):
@@ -92,10 +96,10 @@ def open_arrays(out: Path, plan: dict[str, Any], encoding: AnyEncoding) -> dict[
     """Create the pack's arrays, or open those of an interrupted pack.
 
     Raises:
-        PackError: the folder holds a pack of something else.
+        PackError: the folder holds a pack of something else, or a damaged one.
     """
     out.mkdir(parents=True, exist_ok=True)
-    plan_path = out / "plan.json"
+    plan_path = out / PLAN
     names, count, grid = plan["modalities"], len(plan["samples"]), plan["grid"]
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         name: ((count, 3, *grid), storage(name, encoding)) for name in names
@@ -107,17 +111,42 @@ def open_arrays(out: Path, plan: dict[str, Any], encoding: AnyEncoding) -> dict[
         "done": ((count,), bool),
     }
     if plan_path.exists():
-        if json.loads(plan_path.read_text()) != plan:
-            raise PackError(
-                f"{out} holds a pack of other samples, grid or encodings; remove it or choose another folder"
-            )
-        return {name: np.load(out / f"{name}.npy", mmap_mode="r+") for name in shapes}
+        check_plan(plan_path, plan)
+        return {name: open_array(out / f"{name}.npy", shape, "r+") for name, (shape, _) in shapes.items()}
     arrays = {
         name: np.lib.format.open_memmap(out / f"{name}.npy", "w+", dtype, shape)
         for name, (shape, dtype) in shapes.items()
     }
-    plan_path.write_text(json.dumps(plan))
+    write_json(plan_path, plan)
     return arrays
+
+
+def check_plan(path: Path, plan: dict[str, Any]) -> None:
+    """Compare what is to be packed with what a folder holds.
+
+    Raises:
+        PackError: they differ; the message says in what.
+    """
+    try:
+        found = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise PackError(f"{path} is no plan of a pack ({error}); remove its folder or choose another") from error
+    differing = [
+        f"{name} {reprlib.repr(found.get(name, 'not said'))} instead of {reprlib.repr(plan.get(name, 'not said'))}"
+        for name in sorted(found.keys() | plan.keys())
+        if found.get(name) != plan.get(name)
+    ]
+    if differing:
+        raise PackError(
+            f"{path.parent} holds a pack of something else: {'; '.join(differing)}. Remove it or choose another folder"
+        )
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file and move it to its place, so that no half file is ever there."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(content))
+    temporary.replace(path)
 
 
 def store(arrays: dict[str, np.memmap], sample: EncodedSample, names: list[str]) -> None:
@@ -150,7 +179,7 @@ def finish(out: Path, index: dict[str, Any], arrays: dict[str, np.memmap], plan:
     """Who is absent and why, statistics, each position's most frequent class, and the index that says it is whole.
 
     Raises:
-        PackError: a modality is in no sample, so that it cannot be normalised.
+        PackError: nothing is in any sample.
     """
     source, names = plan.source, index["modalities"]
     absence = np.array(arrays["absence"])
@@ -177,24 +206,29 @@ def finish(out: Path, index: dict[str, Any], arrays: dict[str, np.memmap], plan:
         "absent": absent,
         "geometry": source.geometry(plan.grid),
     }
-    temporary = out / f"{INDEX}.tmp"
-    temporary.write_text(json.dumps(whole))
-    temporary.replace(out / INDEX)
+    write_json(out / INDEX, whole)
+    for name in source.modalities:
+        if name not in normalisation:
+            tqdm.write(f"{out}: no sample has {name}; the pack can be scored, and has no normalisation of {name}")
     return {"samples": len(present)} | Counter(f"{entry['modality']} {entry['reason']}" for entry in absent)
 
 
 def normalised(source: Source, arrays: dict[str, np.memmap], present: np.ndarray) -> dict[str, dict[str, list[float]]]:
-    """Mean and deviation of every modality over the samples that have it.
+    """Mean and deviation of every modality over the samples that have it; one that none has is left out.
 
     Raises:
-        PackError: no sample has one.
+        PackError: no sample has any.
     """
-    found = {}
-    for m, name in enumerate(source.modalities):
-        rows = np.flatnonzero(present[:, m])
-        if len(rows) == 0:
-            raise PackError(f"no sample of split '{source.split}' has a usable {name} payload")
-        found[name] = statistics(arrays[name], rows, source.encoding)
+    found = {
+        name: statistics(arrays[name], rows, source.encoding)
+        for m, name in enumerate(source.modalities)
+        if len(rows := np.flatnonzero(present[:, m]))
+    }
+    if not found:
+        raise PackError(
+            f"no sample of split '{source.split}' of {source.root} has a usable payload of "
+            f"{', '.join(source.modalities)}; 'anyseg-train pack --check' lists what is wrong with the files"
+        )
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,10 +20,9 @@ import cv2
 import numpy as np
 
 from anyseg_ros.labels import CITYSCAPES, LabelSet
-from anyseg_ros.sensors.calibration import Grid
 from anyseg_ros.sensors.muses_sdk import from_png16
 from anyseg_ros.types import Absence
-from anyseg_training.muses import DatasetError, Scene, TornFile, read_image, read_labels, read_scenes
+from anyseg_training.muses import DatasetError, Scene, TornFile, read_image, read_scenes
 from anyseg_training.muses_source import usable_labels
 from anyseg_training.pictures import PictureEncoding, on_grid, picture_grid
 from anyseg_training.samples import Drawn, Source
@@ -71,6 +70,10 @@ class ProjectedSource(Source):
         """Scene, drive, and as conditions weather and time of day from meta.json."""
         return [{"scene": s.name, "drive": s.drive, "conditions": [s.time_of_day, s.weather]} for s in self.scenes]
 
+    def options(self) -> dict[str, Any]:
+        """The folder of the drawn images."""
+        return {"projected": self.folder}
+
     def drawer(self, grid: tuple[int, int]) -> Callable[[int], Drawn]:
         """Reads and draws scenes."""
         return partial(draw, self, grid)
@@ -78,34 +81,34 @@ class ProjectedSource(Source):
     def checks(self) -> Iterator[list[Callable[[], object]]]:
         """Camera, event, lidar and label files."""
         for scene in self.scenes:
+            size = lru_cache(partial(self.size_of, scene))
             yield [
-                *(partial(self.picture, scene, name) for name in self.modalities),
-                partial(self.labels_of, scene),
+                *(partial(self.picture, scene, name, size) for name in self.modalities),
+                partial(self.labels_of, scene, size),
             ]
 
     def size_of(self, scene: Scene) -> tuple[int, int] | None:
         """(height, width) of the camera's picture; None where it cannot be read."""
         try:
-            picture = self.picture(scene, "camera")
+            picture = self.picture(scene, "camera", unknown)
         except DatasetError:
             return None
         return picture.shape[0], picture.shape[1]
 
-    def labels_of(self, scene: Scene) -> np.ndarray:
-        """The labels, compared with the camera's picture.
+    def labels_of(self, scene: Scene, size: Callable[[], tuple[int, int] | None]) -> np.ndarray:
+        """The labels; ``size`` says how large the camera's picture is, where that is known.
 
         Raises:
             DatasetError: as ``usable_labels``.
         """
-        size = self.size_of(scene)
-        return read_labels(self.root, scene) if size is None else usable_labels(self.root, scene, size)
+        return usable_labels(self.root, scene, size())
 
-    def picture(self, scene: Scene, name: str) -> np.ndarray:
+    def picture(self, scene: Scene, name: str, size: Callable[[], tuple[int, int] | None]) -> np.ndarray:
         """uint8 [h,w,3] of the camera, float32 [h,w,3] of another modality, 0 where nothing was drawn.
 
         Raises:
             DatasetError: it is missing.
-            TornFile: it cannot be read.
+            TornFile: it cannot be read, or is drawn at another ``size`` than the camera's, where that is known.
         """
         if name == "camera":
             return read_image(scene.file(self.root, "frame_camera", "frame_camera.png"))
@@ -118,7 +121,12 @@ class ProjectedSource(Source):
         if path is None:
             first = scene.file(drawn, sensor, f"{sensor}{KINDS[0]}")
             raise DatasetError(f"{first} is missing, and so are {' and '.join(KINDS[1:])} of that name")
-        values = read_drawn(path)
+        values, wanted = read_drawn(path), size()
+        if wanted is not None and values.shape[:2] != wanted:
+            raise TornFile(
+                f"{path} is {values.shape[0]}x{values.shape[1]} (height x width), the camera's {wanted}: draw at "
+                "full size"
+            )
         if name == "lidar":
             values[~(values[..., 0] >= LEAST_RANGE_M)] = 0.0
         return values
@@ -154,27 +162,22 @@ def draw(source: ProjectedSource, grid: tuple[int, int], number: int) -> Drawn:
         DatasetError: a file is missing, or the labels cannot be used.
     """
     scene = source.scenes[number]
-    labels = read_labels(source.root, scene)
-    placed = picture_grid(*grid, (labels.shape[0], labels.shape[1]), source.encoding.fit)
+    labels = source.labels_of(scene, unknown)
+    size = labels.shape[0], labels.shape[1]
+    placed = picture_grid(*grid, size, source.encoding.fit)
     images: dict[str, np.ndarray] = {}
     absent: dict[str, tuple[Absence, str]] = {}
     for name, how, _ in source.encoding.pictures:
         try:
-            images[name] = placed_picture(source.picture(scene, name), placed, how, f"{name} of {scene.name}")
+            picture = source.picture(scene, name, lambda: size)
         except TornFile as error:
             absent[name] = (Absence.REJECTED, str(error))
+            continue
+        if picture.shape[:2] != size:  # the camera's; then pack stops where --check does
+            raise DatasetError(f"its labels are {size} pixels (height, width), its picture {picture.shape[:2]}")
+        images[name] = on_grid(picture, placed, how)
     return Drawn(images, labels, absent, placed)
 
 
-def placed_picture(picture: np.ndarray, grid: Grid, how: str, what: str) -> np.ndarray:
-    """The picture on the grid, float32 [3,H,W].
-
-    Raises:
-        TornFile: it is not of the labels' size, which is the camera's.
-    """
-    size = grid.camera.height, grid.camera.width
-    if picture.shape[:2] != size:
-        raise TornFile(
-            f"{what} is {picture.shape[0]}x{picture.shape[1]} (height x width), the labels {size}: draw at full size"
-        )
-    return on_grid(picture, grid, how)
+def unknown() -> None:
+    """The size of a picture that nothing is compared with."""
