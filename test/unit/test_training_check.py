@@ -49,6 +49,18 @@ def test_every_missing_and_broken_file_is_listed_with_its_path(tmp_path, capsys)
     assert str(files_of(root, 1)["lidar"]) in captured.out and "4 files of" in captured.err
 
 
+def test_a_calibration_without_an_entry_is_named(tmp_path, capsys):
+    root = write_tiny_muses(tmp_path / "data", {"train": 1})
+    calib = json.loads((root / "calib.json").read_text())
+    for section, entry in (("intrinsics", "event"), ("intrinsics", "rgb"), ("extrinsics", "lidar2rgb")):
+        lacking = {**calib, section: {k: v for k, v in calib[section].items() if k != entry}}
+        (root / "calib.json").write_text(json.dumps(lacking))
+        for more in (["--check"], ["--out", str(tmp_path / "pack"), "--workers", "1"]):
+            assert main(["pack", "--data", str(root), *more]) == 2
+            error = capsys.readouterr().err
+            assert f"{root / 'calib.json'} is no calibration" in error and f"'{entry}'" in error
+
+
 def scores(protocol: str = "skip") -> dict:
     subsets = ["C", "E", "L", "CE", "CL", "EL", "CEL"]
     return {
