@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from anyseg_training.cli import main
@@ -18,7 +19,7 @@ from anyseg_training.pack import make_pack
 from anyseg_training.schedule import learning_rate
 from tiny_muses import write_tiny_muses
 
-from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint, read_safetensors
+from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint, read_safetensors, write_atomically
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
 GRID = (32, 48)
@@ -71,6 +72,12 @@ def test_a_state_of_another_recipe_is_refused(folder, tmp_path):
         trainer(folder, replace(TINY, lr=2e-3)).run(tmp_path, bar=False)
 
 
+def test_a_file_that_is_no_state_is_refused(folder, tmp_path):
+    write_atomically(tmp_path / "state.safetensors", {"x": torch.zeros(1)}, {"step": "3"})
+    with pytest.raises(CheckpointError, match="is no training state of this version; remove it or choose another"):
+        trainer(folder, TINY).run(tmp_path, bar=False)
+
+
 def test_losses_go_down_and_are_logged(folder, tmp_path):
     recipe = replace(TINY, steps=40, modality_dropout="none", zoom_max=1.0, lr=3e-3)
     run = trainer(folder, recipe, with_teacher=False)
@@ -107,6 +114,13 @@ def test_batches_made_by_several_threads_are_the_same(folder):
     found = list(zip(one._prefetched(), several._prefetched(), strict=True))
     assert len(found) == 12
     assert all(torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for (a,), (b,) in found)
+
+
+def test_the_order_of_an_epoch_is_drawn_once(folder, monkeypatch):
+    drawn, draw = [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or draw(seed))
+    list(trainer(folder, replace(TINY, steps=10), False)._prefetched())
+    assert [seed[2] for seed in drawn if seed[1] == 1] == [0, 1, 2, 3], "20 samples of 5"
 
 
 def test_drawn_subsets_are_uniform_in_size_then_in_content():

@@ -9,7 +9,6 @@ which each part draws for itself, excepted).
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections import deque
@@ -291,8 +290,7 @@ class Trainer:
     def _load(self, step: int) -> list[Batch]:
         """This process's micro-batches of a step, in memory that a GPU reads directly."""
         parts = [self._part(number) for number in range(self.recipe.accumulate)]
-        batches = copy.copy(self.batches)  # it remembers where it is, and several threads may ask at once
-        found = [batches(step * part.count + part.index) for part in parts]
+        found = [self.batches(step * part.count + part.index) for part in parts]
         if self.device.type == "cpu":
             return found
         return [replace(b, images=b.images.pin_memory(), labels=b.labels.pin_memory()) for b in found]
