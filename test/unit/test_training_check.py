@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a dataset is said before training, by path; and the figures of scores."""
+"""What is wrong with a dataset is said before training, by path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 
 import cv2
 import numpy as np
-import pytest
 from anyseg_training.check import check_split
 from anyseg_training.cli import main
 from anyseg_training.muses import read_scenes
@@ -59,29 +58,3 @@ def test_a_calibration_without_an_entry_is_named(tmp_path, capsys):
             assert main(["pack", "--data", str(root), *more]) == 2
             error = capsys.readouterr().err
             assert f"{root / 'calib.json'} is no calibration" in error and f"'{entry}'" in error
-
-
-def scores(protocol: str = "skip") -> dict:
-    subsets = ["C", "E", "L", "CE", "CL", "EL", "CEL"]
-    return {
-        "samples": 3, "split": "val", "protocol": protocol, "classes": ["road", "sky", "wall"], "prior_miou": 11.7,
-        "miou": {s: 10.0 * k + 5 for k, s in enumerate(subsets)}, "miou_mean": 35.0,
-        "iou_per_class": {s: [90.0, 10.0 * k, None] for k, s in enumerate(subsets)},
-    }  # fmt: skip
-
-
-def test_figures_are_drawn_and_only_from_what_can_be_compared(tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install .[train])")
-    for name in ("teacher", "student"):
-        (tmp_path / f"{name}.json").write_text(json.dumps(scores()))
-    (tmp_path / "noisy.json").write_text(json.dumps(scores("nm-low")))
-    (tmp_path / "other.json").write_text("[]")
-    files = [str(tmp_path / f"{name}.json") for name in ("teacher", "student")]
-    assert main(["figures", "--scores", *files, "--out", str(tmp_path / "figures")]) == 0
-    made = sorted(p.name for p in (tmp_path / "figures").iterdir())
-    assert made == ["classes_student.png", "classes_teacher.png", "subsets.png"]
-    assert all(cv2.imread(str(tmp_path / "figures" / name)).std() > 10 for name in made)
-    assert main(["figures", "--scores", files[0], str(tmp_path / "noisy.json"), "--out", str(tmp_path)]) == 2
-    assert "differ in protocol" in capsys.readouterr().err
-    assert main(["figures", "--scores", str(tmp_path / "other.json"), "--out", str(tmp_path)]) == 2
-    assert "no report of 'anyseg-train evaluate'" in capsys.readouterr().err

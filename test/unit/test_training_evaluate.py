@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from anyseg_training.cli import main
-from anyseg_training.data import Normaliser, Pack
+from anyseg_training.data import Normaliser, Pack, PackError
 from anyseg_training.evaluate import evaluate, labels_from, subset_logits
 from anyseg_training.pack import make_pack
 from anyseg_training.protocols import EXTREME, NOISE, PATCH_PX, PROTOCOLS
@@ -19,7 +18,6 @@ from tiny_muses import write_tiny_muses
 
 from anyseg_ros.metrics import confusion
 from anyseg_ros.modality import Modality, all_subsets, subset_name
-from anyseg_ros.model.checkpoint import CheckpointMeta, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
 GRID = (32, 48)
@@ -154,7 +152,7 @@ def test_published_rows_are_whole():
         subset_name(s) for s in all_subsets([Modality.CAMERA, Modality.EVENT, Modality.LIDAR])
     ]
     assert list(DELIVER["AnySeg"])[:-1] == [subset_name(s) for s in all_subsets(Modality)]
-    assert set(DATASETS) == {"CEL", "CDEL"}
+    assert set(DATASETS) == {("CEL", 19), ("CDEL", 25)}
 
 
 def test_report_of_a_constant_answer(pack):
@@ -184,12 +182,16 @@ def test_report_of_a_constant_answer(pack):
     assert zero["protocol"] == "zero-fill" and "published" not in markdown(zero) and paper_table(zero) == []
 
 
-def test_scores_of_another_protocol_do_not_go_into_a_checkpoint(tmp_path, capsys):
-    model = AnySeg(AnySegConfig(2, "b0-half", 16))
-    architecture = {"classes": 2, "backbone": "b0-half", "head_width": 16}
-    meta = CheckpointMeta(architecture, ["a", "b"], [[0, 0, 0], [1, 1, 1]], ["camera"], "x", {}, [32, 32])
-    save_checkpoint(tmp_path / "c.safetensors", model, meta)
-    (tmp_path / "s.json").write_text('{"protocol": "nm-low", "miou": {"C": 1.0}}')
-    files = ["--checkpoint", str(tmp_path / "c.safetensors"), "--scores", str(tmp_path / "s.json")]
-    assert main(["export", *files, "--out", str(tmp_path / "o.safetensors")]) == 2
-    assert "of protocol nm-low; a checkpoint carries those of 'skip'" in capsys.readouterr().err
+def test_a_condition_with_the_name_of_the_total_counts_once(pack, monkeypatch):
+    model, normaliser = AnySeg(AnySegConfig(19, "b0-half", 16)), Normaliser(pack.modalities, pack.normalisation)
+    plain = evaluate(model, pack, normaliser, None, bar=False)
+    monkeypatch.setattr(pack, "samples", [sample | {"conditions": ["all", "fog"]} for sample in pack.samples])
+    found = evaluate(model, pack, normaliser, None, bar=False)
+    assert found["confusion"] == plain["confusion"] and list(found["by_condition"]) == ["all", "fog"]
+
+
+def test_another_grid_or_number_of_classes_is_refused(pack):
+    normaliser = Normaliser(pack.modalities, pack.normalisation)
+    for classes, prior in ((18, None), (19, np.zeros((64, 96), np.uint8))):
+        with pytest.raises(PackError, match=rf"{classes} classes do not fit .* with grid \(32, 48\) and 19 classes"):
+            evaluate(AnySeg(AnySegConfig(classes, "b0-half", 16)), pack, normaliser, prior, bar=False)

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from anyseg_training import panels
 from anyseg_training.cli import main
 from anyseg_training.data import Normaliser, Pack, PackError
-from anyseg_training.networks import Network, named, open_networks, spread
+from anyseg_training.networks import NamedNetwork, load_named, named, spread
 from anyseg_training.pack import make_pack
 from anyseg_training.panels import draw_panels, inputs, predictions
 from anyseg_training.tsne import Features, draw_tsne, in_the_plane, region_features, separation
@@ -53,8 +55,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def network(folder) -> Network:
-    return open_networks([f"one={folder / 'before/checkpoint.safetensors'}"], Pack(folder / "val"))[0]
+def network(folder) -> NamedNetwork:
+    return load_named([f"one={folder / 'before/checkpoint.safetensors'}"], Pack(folder / "val"))[0]
 
 
 def test_names_of_checkpoints(folder):
@@ -62,7 +64,7 @@ def test_names_of_checkpoints(folder):
     assert named("weights/anyseg_sim.safetensors")[0] == "anyseg_sim"
     path = str(folder / "before/checkpoint.safetensors")
     with pytest.raises(PackError, match="two of the checkpoints have one name"):
-        open_networks([path, path], Pack(folder / "val"))
+        load_named([path, path], Pack(folder / "val"))
 
 
 def test_samples_are_spread_over_those_that_are_whole(folder):
@@ -96,6 +98,28 @@ def test_panels_of_chosen_samples(folder, network, tmp_path):
     assert cv2.imread(str(tmp_path / "panel_5.png")).std() > 10
     with pytest.raises(PackError, match=r"samples \[6, -1\] are not in .*, which holds 0 to 5"):
         draw_panels([network], pack, tmp_path, [6, 1, -1])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_panel_shows_inputs_truth_and_every_subset(folder, network, tmp_path, monkeypatch, count):
+    pack, shown = Pack(folder / "val"), []
+    pack.modalities, pack.present = pack.modalities[:count], pack.present[:, :count]
+    narrow = NamedNetwork("one", network.model, Normaliser(pack.modalities, pack.normalisation))
+    monkeypatch.setattr(panels, "show", lambda axes, title, picture: shown.append(title.split()[0]))
+    draw_panels([narrow, narrow], pack, tmp_path, [3])
+    subsets = list(predictions(narrow, pack, 3))
+    assert shown == [*pack.modalities, "truth", *subsets] and len(subsets) == 2**count - 1
+
+
+def test_of_one_modality_there_are_panels_and_no_t_sne(folder, tmp_path, capsys):
+    shutil.copytree(folder / "val", tmp_path / "one")
+    index = json.loads((tmp_path / "one/index.json").read_text())
+    (tmp_path / "one/index.json").write_text(json.dumps(index | {"modalities": ["lidar"]}))
+    np.save(tmp_path / "one/present.npy", np.ones((6, 1), bool))
+    drawing = ["figures", "--checkpoints", str(folder / "before/checkpoint.safetensors"), "--samples", "3"]
+    assert main([*drawing, "--pack", str(tmp_path / "one"), "--out", str(tmp_path / "out")]) == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["panel_3.png"]
+    assert "tsne.png is left out: features of 1 modalities and 3 drives; two of each are" in capsys.readouterr().out
 
 
 def test_features_are_means_over_regions_standardised(folder, network):
@@ -149,7 +173,7 @@ def test_the_picture_of_t_sne_repeats():
 
 def test_t_sne_of_two_networks(folder, network, tmp_path):
     pack = Pack(folder / "val")
-    other = Network("other", network.model, Normaliser(pack.modalities, pack.normalisation))
+    other = NamedNetwork("other", network.model, Normaliser(pack.modalities, pack.normalisation))
     draw_tsne([network, other], pack, tmp_path)
     numbers = json.loads((tmp_path / "tsne.json").read_text())
     assert list(numbers["networks"]) == ["one", "other"] and numbers["samples"] == 6

@@ -158,7 +158,9 @@ def test_a_network_that_answers_otherwise_is_not_written(checkpoint, pack, tmp_p
     [
         ({"encoding": "none"}, (), "was trained on another encoding than"),
         ({"grid": [32, 32]}, (), r"has grid [64, 96] and"),
-        ({"modalities": ["camera"]}, (), "give the pack it was trained on"),
+        ({"modalities": ["camera", "depth", "event", "lidar"]}, (), "give the pack it was trained on"),
+        ({"modalities": ["camera"]}, (), "has event, lidar, on which"),
+        ({"classes": [str(k) for k in range(19)]}, (), "has other classes than"),
         ({}, ("--frames", "8"), "holds 8 frames with anything to see and --frames is 8; expected"),
         ({}, ("--frames", "0"), "--frames is 0; expected at least 1"),
     ],
@@ -217,7 +219,10 @@ def test_evaluate_scores_what_the_node_runs(checkpoint, quantised, pack, tmp_pat
     }
     for name, files in runs.items():
         assert main([*common, *files, "--out", str(tmp_path / name)]) == 0
-    scores = {name: json.loads((tmp_path / f"{name}.json").read_text())["miou"] for name in runs}
+    found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in runs}
+    assert (found["int8"]["precision"], found["int8"]["backend"]) == ("int8", "onnxruntime")
+    assert "Computed in int8 by backend onnxruntime." in (tmp_path / "int8.md").read_text()
+    scores = {name: result["miou"] for name, result in found.items()}
     assert scores["fp32"] == pytest.approx(scores["plain"], abs=0.05)
     assert scores["int8"] == pytest.approx(scores["plain"], abs=5) and scores["int8"] != scores["plain"]
     capsys.readouterr()

@@ -80,7 +80,7 @@ def test_the_training_set_and_other_grids_cannot_select(folder, tmp_path, capsys
     make_pack(folder / "data", "val", (48, 64), tmp_path / "other", workers=1, bar=False)
     begin = ["teacher", "--pack", str(folder / "train"), "--out", str(tmp_path / "run"), "--set", *TINY]
     assert main([*begin, "--select-pack", str(folder / "train")]) == 2
-    assert "holds the scenes that are trained on; select on another split" in capsys.readouterr().err
+    assert "holds 4 of the scenes that are trained on, such as REC0000_frame_000000; select" in capsys.readouterr().err
     assert main([*begin, "--select-pack", str(tmp_path / "other")]) == 2
     assert "has grid (48, 64), the training set (32, 48)" in capsys.readouterr().err
 

@@ -22,8 +22,9 @@ def folder(tmp_path_factory) -> Path:
     """Two packs, another of other data, two teachers, and a run of a student."""
     root = tmp_path_factory.mktemp("refusals")
     for data, seed in (("data", 0), ("other", 1)):
-        write_tiny_muses(root / data, {"train": 4, "val": 2}, seed)
-    for data, split, out in (("data", "train", "train"), ("data", "val", "val"), ("other", "train", "other_train")):
+        write_tiny_muses(root / data, {"train": 4, "val": 2, "test": 2}, seed)
+    packs = (("data", "train", "train"), ("data", "val", "val"), ("data", "test", "test"))
+    for data, split, out in (*packs, ("other", "train", "other_train")):
         make_pack(root / data, split, (32, 48), root / out, workers=1, bar=False)
     for name, seed in (("one", 1), ("two", 2)):
         run = ["teacher", "--pack", str(root / "train"), "--out", str(root / name), "--set", *TINY, f"seed={seed}"]
@@ -95,6 +96,27 @@ def test_scores_on_the_training_set_are_warned_of(folder, tmp_path, capsys):
         assert text.startswith("WARNING: ") and "holds the very scenes that were trained on" in text
 
 
+def test_scores_on_what_an_earlier_round_was_trained_on_are_warned_of(folder, tmp_path, capsys):
+    """A network that starts from another, or learns from it, has seen what that one has seen, and so on."""
+    rounds = {"second": ["--init", weights(folder, "student")], "third": []}
+    for name, more in rounds.items():
+        before = "one" if name == "second" else str(tmp_path / "second")
+        assert main([*student(folder, "val", before, out=str(tmp_path / name)), *more]) == 0
+        for pack, warned in (("train", True), ("val", True), ("test", False)):
+            capsys.readouterr()
+            assert main(evaluate(folder, tmp_path / "scores", name=str(tmp_path / name), pack=pack)) == 0
+            assert capsys.readouterr().out.startswith("WARNING: ") == warned, (name, pack)
+
+
+def test_a_report_says_what_computed_it(folder, tmp_path):
+    assert main(evaluate(folder, tmp_path / "plain")) == 0
+    assert main(evaluate(folder, tmp_path / "as_run", "--precision", "fp32")) == 0
+    for name in ("plain", "as_run"):
+        scores = json.loads((tmp_path / f"{name}.json").read_text())
+        assert (scores["precision"], scores["backend"]) == ("fp32", "torch")
+        assert "Computed in fp32 by backend torch." in (tmp_path / f"{name}.md").read_text()
+
+
 def test_a_device_that_is_not_there_is_a_sentence(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(evaluate(folder, tmp_path / "s", "--device", "cuda")) == 2
@@ -120,13 +142,15 @@ def test_a_checkpoint_takes_its_own_scores_only(folder, tmp_path, capsys):
     assert "has the scores of another checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "shipped.safetensors").exists()
     assert main([*export, weights(folder, "student")]) == 0
+    odd = ["export", "--scores", str(tmp_path / "odd.json"), *out, "--checkpoint", weights(folder, "student")]
+    scores = json.loads((tmp_path / "scores.json").read_text())
     for text, message in (
-        ("[]", "it has no protocol and miou"),
-        ('{"miou": {}}', "it has no protocol"),
-        ("{", "no JSON"),
+        ("[]", "it does not say protocol, split"),
+        ("{", "cannot be read as JSON"),
+        (json.dumps({k: v for k, v in scores.items() if k != "precision"}), "it does not say precision; score it"),
+        (json.dumps(scores | {"precision": "bf16"}), "is of precision bf16; a checkpoint carries the scores of the"),
+        (json.dumps(scores | {"protocol": "nm-low"}), "of protocol nm-low; a checkpoint carries those of 'skip'"),
     ):
         (tmp_path / "odd.json").write_text(text)
-        assert (
-            main(["export", "--scores", str(tmp_path / "odd.json"), *out, "--checkpoint", weights(folder, "one")]) == 2
-        )
+        assert main(odd) == 2
         assert message in capsys.readouterr().err

@@ -204,6 +204,6 @@ def scored(
         sample = pack.samples[i]
         for subset, answer in answers.items():
             added = confusion(answer, labels, classes)
-            for condition in (ALL, *conditions_of(sample)):
+            for condition in dict.fromkeys((ALL, *conditions_of(sample))):  # one may have the name of the total
                 counts[subset, condition] += added
     return report(counts, pack, protocol)

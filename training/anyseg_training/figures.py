@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from anyseg_training.data import PackError
+from anyseg_training.report import AS_TRAINED, read_report
 
 # Colours that people with deficient colour vision tell apart (Okabe and Ito).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -19,18 +19,13 @@ def read_scores(paths: list[Path]) -> dict[str, dict[str, Any]]:
     """Reports that ``evaluate`` wrote, by the name of their file.
 
     Raises:
-        PackError: two are of different protocols, splits or subsets, or a file is no report.
+        PackError: two are of different protocols, splits, packs, classes or subsets, or a file is no report.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        scores = json.loads(path.read_text())
-        if not isinstance(scores, dict) or not {"protocol", "miou", "iou_per_class", "split"} <= set(scores):
-            raise PackError(f"{path} is no report of 'anyseg-train evaluate'")
-        found[path.stem] = scores
+    found = {path.stem: read_report(path) for path in paths}
     if len(found) != len(paths):
         raise PackError("two of the files have one name; it is what the legend shows, so name them apart")
-    for what in ("protocol", "split", "classes"):
-        kinds = {json.dumps(scores[what]) for scores in found.values()}
+    for what in ("protocol", "split", "classes", "pack"):
+        kinds = {str(scores[what]) for scores in found.values()}
         if len(kinds) > 1:
             raise PackError(
                 f"the files differ in {what} ({', '.join(sorted(kinds))}); do not set them beside each other"
@@ -52,6 +47,11 @@ def draw_figures(paths: list[Path], out: Path) -> list[Path]:
     return files
 
 
+def title_of(name: str, one: dict[str, Any]) -> str:
+    """A report's name; with the precision, where that is not the one of the network as trained."""
+    return name if one["precision"] == AS_TRAINED else f"{name} ({one['precision']})"
+
+
 def new_figure(width: float, height: float) -> Any:
     """A figure without a display."""
     try:
@@ -71,7 +71,7 @@ def subset_bars(scores: dict[str, dict[str, Any]], path: Path) -> None:
     for k, (name, one) in enumerate(scores.items()):
         values = [np.nan if v is None else v for v in [*one["miou"].values(), one["miou_mean"]]]
         where = places + (k - (len(scores) - 1) / 2) * width
-        bars = axes.bar(where, values, width, label=name, color=COLOURS[k % len(COLOURS)])
+        bars = axes.bar(where, values, width, label=title_of(name, one), color=COLOURS[k % len(COLOURS)])
         axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
     if first["prior_miou"] is not None:
         axes.axhline(first["prior_miou"], color="0.4", linestyle=":", label="position prior")
@@ -96,6 +96,6 @@ def class_map(name: str, one: dict[str, Any], path: Path) -> None:
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(range(len(subsets)), subsets)
     axes.set_yticks(range(len(table)), one["classes"])
-    axes.set_title(f"{name}: IoU in percent, protocol {one['protocol']}", fontsize=10)
+    axes.set_title(f"{title_of(name, one)}: IoU in percent, protocol {one['protocol']}", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.6)
     figure.savefig(path)

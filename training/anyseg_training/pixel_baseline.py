@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from anyseg_ros.metrics import confusion, miou
 from anyseg_ros.types import UNLABELLED
 from anyseg_training.data import Pack
+from anyseg_training.fitting import check_packed_alike
 
 PIXELS_PER_SAMPLE = 400
 STEPS = 60
@@ -70,7 +71,12 @@ class PixelRegression:
 
 
 def pixel_baseline(train: Pack, test: Pack, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Per modality the mIoU in percent on ``test`` of regressions fitted on ``train``: plain, balanced, best."""
+    """Per modality the mIoU in percent on ``test`` of regressions fitted on ``train``: plain, balanced, best.
+
+    Raises:
+        PackError: the packs are not alike.
+    """
+    check_packed_alike(str(test.root), test, train)
     classes = len(train.index["classes"])
     scores = {}
     for name in train.modalities:

@@ -45,5 +45,5 @@ DELIVER = _rows(
     },
 )
 
-# By the modalities that are scored.
-DATASETS = {"CEL": ("MUSES val", MUSES), "CDEL": ("DELIVER val", DELIVER)}
+# By the modalities and the number of classes that are scored.
+DATASETS = {("CEL", 19): ("MUSES val", MUSES), ("CDEL", 25): ("DELIVER val", DELIVER)}

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from anyseg_ros.metrics import iou, miou
@@ -14,6 +18,10 @@ ALL = "all"
 PRIOR = "prior"
 # Chances that a sensor fails, for which arXiv 2503.18445 gives expectations.
 FAILURE_CHANCES = (0.05, 0.1, 0.2)
+# The precision of the network as it was trained; ``evaluate`` scores others as the node runs them.
+AS_TRAINED = "fp32"
+# What a file must have to be set beside others, or to go into a checkpoint.
+FIELDS = ("protocol", "split", "classes", "miou", "iou_per_class", "checkpoint", "pack", "precision", "backend")
 
 Counts = dict[tuple[str, str], np.ndarray]
 
@@ -91,22 +99,45 @@ def expected(scores: dict[str, float | None], chance: float) -> float | None:
     return total / weight
 
 
+def read_report(path: Path) -> dict[str, Any]:
+    """A report that ``anyseg-train evaluate`` wrote.
+
+    Raises:
+        PackError: the file cannot be read, is no report, or one of a version that did not say all that is needed.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise PackError(
+            f"{path} cannot be read as JSON ({error}); expected a file that 'anyseg-train evaluate' wrote"
+        ) from error
+    missing = [name for name in FIELDS if not isinstance(found, dict) or name not in found]
+    if missing:
+        raise PackError(
+            f"{path} is no report of this version's 'anyseg-train evaluate': it does not say {', '.join(missing)}; "
+            "score it again"
+        )
+    return found
+
+
 def markdown(result: dict) -> str:
     """The report as tables: subsets by condition, classes by subset, and the paper's form beside published rows."""
-    subsets = list(result["miou"])
+    subsets, with_prior = list(result["miou"]), result["prior_miou"] is not None
+    about_prior = "; prior: every pixel position's most frequent class of the training set" if with_prior else ""
     lines = [
         f"{result['samples']} samples of {result['drives']} drives, split {result['split']}, protocol "
         f"`{result['protocol']}`: {result['protocol_text']}. mIoU in percent over",
-        "the classes that occur; prior: every pixel position's most frequent class of the training set.",
+        f"the classes that occur{about_prior}.",
         "",
-        row("condition", [*subsets, "mean", "prior"]),
-        row("---", ["---:"] * (len(subsets) + 2)),
+        row("condition", [*subsets, "mean", *["prior"] * with_prior]),
+        row("---", ["---:"] * (len(subsets) + 1 + with_prior)),
     ]
     for condition, scores in result["by_condition"].items():
         values = {name: scores[name] for name in subsets}
-        lines.append(row(condition, [*map(fixed, values.values()), fixed(mean(values)), fixed(scores.get(PRIOR))]))
+        prior = [fixed(scores[PRIOR])] if with_prior else []
+        lines.append(row(condition, [*map(fixed, values.values()), fixed(mean(values)), *prior]))
     zero = result["miou_absent_as_zero"]
-    lines.append(row("all, absent classes as 0", [*map(fixed, zero.values()), fixed(mean(zero)), ""]))
+    lines.append(row("all, absent classes as 0", [*map(fixed, zero.values()), fixed(mean(zero)), *[""] * with_prior]))
     chances = ", ".join(f"{fixed(v)} at {float(p):.0%}" for p, v in result["miou_expected"].items())
     lines += ["", f"Mean of the damaged subsets: {fixed(result['miou_damaged_mean'])}. Expected when each sensor fails"]
     lines += [f"independently and one is left: {chances}.", ""]
@@ -117,11 +148,12 @@ def markdown(result: dict) -> str:
 
 
 def paper_table(result: dict) -> list[str]:
-    """The paper's table with this model's row first; nothing for a protocol or modalities that nobody published."""
+    """The paper's table with this model's row first; nothing for what nobody published."""
     subsets = list(result["miou"])
-    if result["protocol"] != "skip" or subsets[-1] not in DATASETS:
+    scored = subsets[-1], len(result["classes"])
+    if result["protocol"] != "skip" or scored not in DATASETS:
         return []
-    dataset, rows = DATASETS[subsets[-1]]
+    dataset, rows = DATASETS[scored]
     here = f"split {result['split']}, {result['grid'][0]} x {result['grid'][1]}"
     zero = result["miou_absent_as_zero"]
     lines = [

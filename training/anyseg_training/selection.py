@@ -20,6 +20,8 @@ from anyseg_training.runinfo import scenes_digest
 
 Record = dict[str, Any]
 EVERY_SUBSET = "mean over all subsets"
+# In a checkpoint's account of its training: digests of the scenes of the runs before, which it started or learned from.
+EARLIER_SCENES = "earlier_scenes"
 
 
 class Selection:
@@ -85,12 +87,29 @@ class Selection:
         return score
 
 
+def common_scenes(one: Pack, other: Pack) -> list[str]:
+    """The names of the scenes that two packs have in common, sorted."""
+    return sorted({sample["scene"] for sample in one.samples} & {sample["scene"] for sample in other.samples})
+
+
+def scenes_seen(meta: CheckpointMeta) -> set[str]:
+    """Digests (see ``scenes_digest``) of what a checkpoint and those that it came from were trained on, where known."""
+    return {*meta.training.get(EARLIER_SCENES, []), *filter(None, [meta.training.get("scenes")])}
+
+
 def trained_on(meta: CheckpointMeta, scored: Pack, training: Pack | None) -> str:
-    """A warning for a report whose figures are of the training set; empty where they are not known to be."""
-    known = {meta.training.get("scenes")} | ({scenes_digest(training)} if training else set())
-    if scenes_digest(scored) not in known:
+    """A warning for a report whose figures are of what was trained on; empty where they are not known to be.
+
+    A checkpoint knows whole sets of scenes only; of a training set at hand every scene counts.
+    """
+    if scenes_digest(scored) in scenes_seen(meta):
+        return f"WARNING: {scored.root} holds the very scenes that were trained on; these figures are not of others. "
+    if training is None or not (common := common_scenes(scored, training)):
         return ""
-    return f"WARNING: {scored.root} holds the very scenes that were trained on; these figures say nothing of others. "
+    return (
+        f"WARNING: {scored.root} shares {len(common)} of its scenes with {training.root}, such as {common[0]}, which "
+        "were trained on; these figures flatter. "
+    )
 
 
 def how_chosen(meta: CheckpointMeta, scored: Pack) -> str:

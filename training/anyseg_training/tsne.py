@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from anyseg_training.data import Pack, PackError
 from anyseg_training.figures import COLOURS, new_figure
-from anyseg_training.networks import Network, spread
+from anyseg_training.networks import NamedNetwork, spread
 
 # The last stage, whose maps are averaged over so many parts of the image (rows, columns).
 STAGE = 4
@@ -29,6 +29,10 @@ SEED = 0
 PERPLEXITY = 30.0
 NEIGHBOURS = 5
 FOLDS = 5
+
+
+class TooFewError(PackError):
+    """Features of one modality or one drive, of which there is nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,12 @@ class Separation:
     points: int
 
 
-def draw_tsne(networks: Sequence[Network], pack: Pack, out: Path) -> list[Path]:
+def draw_tsne(networks: Sequence[NamedNetwork], pack: Pack, out: Path) -> list[Path]:
     """Write ``tsne.png``, a picture per network side by side, and ``tsne.json``, its numbers; returns their paths.
 
     Raises:
-        PackError: scikit-learn is missing, or the pack has too few drives or modalities.
+        PackError: scikit-learn is missing.
+        TooFewError: the samples have too few drives or modalities; nothing was written.
     """
     samples = spread(pack, max(1, MAX_POINTS // (REGIONS[0] * REGIONS[1] * len(pack.modalities))))
     columns = []
@@ -85,7 +90,7 @@ def draw_tsne(networks: Sequence[Network], pack: Pack, out: Path) -> list[Path]:
 
 
 @torch.inference_mode()
-def region_features(network: Network, pack: Pack, samples: Sequence[int]) -> Features:
+def region_features(network: NamedNetwork, pack: Pack, samples: Sequence[int]) -> Features:
     """The encoder's last maps of what is present, averaged over regions."""
     rows, modality, drive = [], [], []
     drives = {name: k for k, name in enumerate(dict.fromkeys(s["drive"] for s in pack.samples))}
@@ -106,7 +111,7 @@ def separation(features: Features) -> Separation:
     """Numbers of the features themselves, not of their picture.
 
     Raises:
-        PackError: one modality or one drive only.
+        TooFewError: one modality or one drive only.
     """
     require_sklearn()
     from sklearn.metrics import silhouette_score
@@ -116,7 +121,7 @@ def separation(features: Features) -> Separation:
     counts = np.bincount(features.modality)
     drives = len(np.unique(features.drive))
     if (counts > 0).sum() < 2 or drives < 2:
-        raise PackError(f"features of {(counts > 0).sum()} modalities and {drives} drives; two of each are wanted")
+        raise TooFewError(f"features of {(counts > 0).sum()} modalities and {drives} drives; two of each are wanted")
     folds = GroupKFold(min(FOLDS, drives))
     nearest = KNeighborsClassifier(NEIGHBOURS)
     right = cross_val_score(nearest, features.values, features.modality, groups=features.drive, cv=folds)

@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from anyseg_ros.engine.backends import open_networks as open_as_run
+from anyseg_ros.engine.backends import open_networks
 from anyseg_ros.engine.precision import CHOICES
 from anyseg_ros.model.checkpoint import CheckpointMeta
 from anyseg_training.data import Normaliser, Pack, PackError
 from anyseg_training.evaluate import evaluate, evaluate_network
 from anyseg_training.figures import draw_figures
-from anyseg_training.fitting import check_encoding, load_fitting
-from anyseg_training.networks import open_networks
+from anyseg_training.fitting import check_fits, load_fitting
+from anyseg_training.networks import load_named
 from anyseg_training.panels import draw_panels
 from anyseg_training.pixel_baseline import pixel_baseline
 from anyseg_training.precision import device_of
 from anyseg_training.protocols import PROTOCOLS
-from anyseg_training.report import markdown
+from anyseg_training.report import AS_TRAINED, markdown
 from anyseg_training.runinfo import describe_file, describe_pack
 from anyseg_training.selection import how_chosen, trained_on
-from anyseg_training.tsne import draw_tsne
+from anyseg_training.tsne import TooFewError, draw_tsne
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -69,42 +69,65 @@ def run_evaluate(args: argparse.Namespace) -> None:
     """``anyseg-train evaluate``."""
     pack = Pack(args.pack)
     training = Pack(args.train_pack) if args.train_pack else None
-    prior = None if training is None else np.asarray(training.prior)
-    if args.precision or args.checkpoint.suffix == ".onnx":
-        if args.device not in ("auto", "cpu"):
-            raise ValueError(
-                f"--device {args.device}: ONNX files and --precision are scored as the node runs them on a CPU; "
-                "leave --device out"
-            )
-        result, meta = evaluate_as_run(args.checkpoint, args.precision or "fp32", pack, prior, args.protocol)
-    else:
-        model, meta = load_fitting(args.checkpoint, pack)
-        model.to(device_of(args.device))
-        result = evaluate(model, pack, Normaliser(pack.modalities, meta.normalisation), prior, args.protocol)
+    as_run = args.precision or args.checkpoint.suffix == ".onnx"
+    result, meta = (evaluate_as_run if as_run else evaluate_as_trained)(args, pack, training)
     result["selection"] = trained_on(meta, pack, training) + how_chosen(meta, pack)
     result["checkpoint"], result["pack"] = describe_file(args.checkpoint)["content"], describe_pack(pack)["index"]
-    text = f"{result['selection']}\n\n{markdown(result)}"
+    computed = f"Computed in {result['precision']} by backend {result['backend']}."
+    text = f"{result['selection']} {computed}\n\n{markdown(result)}"
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_name(args.out.name + ".json").write_text(json.dumps(result))  # a name may hold a dot: rmm-0.25
     args.out.with_name(args.out.name + ".md").write_text(text)
     print(text)
 
 
-def evaluate_as_run(
-    path: Path, precision: str, pack: Pack, prior: np.ndarray | None, protocol: str
-) -> tuple[dict, CheckpointMeta]:
+def evaluate_as_trained(args: argparse.Namespace, pack: Pack, training: Pack | None) -> tuple[dict, CheckpointMeta]:
+    """Scores of a checkpoint.
+
+    Raises:
+        PackError: it does not fit a pack.
+        ValueError: the device is not there.
+    """
+    model, meta = load_fitting(args.checkpoint, pack)
+    prior = prior_of(args.checkpoint, meta, training)
+    model.to(device_of(args.device))
+    result = evaluate(model, pack, Normaliser(pack.modalities, meta.normalisation), prior, args.protocol)
+    return result | {"precision": AS_TRAINED, "backend": "torch"}, meta
+
+
+def evaluate_as_run(args: argparse.Namespace, pack: Pack, training: Pack | None) -> tuple[dict, CheckpointMeta]:
     """Scores of what the node runs: an ONNX file, or a checkpoint in another precision.
 
     Raises:
-        PackError: the file does not fit the pack.
-        ValueError: file, precision and processor do not go together.
+        PackError: the file does not fit a pack.
+        ValueError: file, precision, device and processor do not go together.
     """
-    backend = "onnxruntime" if path.suffix == ".onnx" else "torch"
-    networks, meta = open_as_run(path, backend, precision)
-    check_encoding(path, meta, pack)
+    if args.device not in ("auto", "cpu"):
+        raise ValueError(
+            f"--device {args.device}: ONNX files and --precision are scored as the node runs them on a CPU; "
+            "leave --device out"
+        )
+    backend = "onnxruntime" if args.checkpoint.suffix == ".onnx" else "torch"
+    precision = args.precision or AS_TRAINED
+    networks, meta = open_networks(args.checkpoint, backend, precision)
+    check_fits(args.checkpoint, meta, pack)
+    prior = prior_of(args.checkpoint, meta, training)
     normaliser = Normaliser(pack.modalities, meta.normalisation)
     network = networks.make(torch.device("cpu"))
-    return evaluate_network(network, len(meta.classes), pack, normaliser, prior, protocol), meta
+    result = evaluate_network(network, len(meta.classes), pack, normaliser, prior, args.protocol)
+    return result | {"precision": precision, "backend": backend}, meta
+
+
+def prior_of(checkpoint: Path, meta: CheckpointMeta, training: Pack | None) -> np.ndarray | None:
+    """What ``evaluate`` takes as prior.
+
+    Raises:
+        PackError: the checkpoint does not fit its training set.
+    """
+    if training is None:
+        return None
+    check_fits(checkpoint, meta, training)
+    return np.asarray(training.prior)
 
 
 def run_pixel_baseline(args: argparse.Namespace) -> None:
@@ -126,6 +149,9 @@ def run_figures(args: argparse.Namespace) -> None:
         print(*draw_figures(args.scores, args.out), sep="\n")
     if args.pack is not None:
         pack = Pack(args.pack)
-        networks = open_networks(args.checkpoints, pack)
+        networks = load_named(args.checkpoints, pack)
         print(*draw_panels(networks, pack, args.out, args.samples), sep="\n")
-        print(*draw_tsne(networks, pack, args.out), sep="\n")
+        try:
+            print(*draw_tsne(networks, pack, args.out), sep="\n")
+        except TooFewError as error:
+            print(f"tsne.png is left out: {error}")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from anyseg_ros.model.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from anyseg_training.commands.grids import grid_from
 from anyseg_training.foreign import convert_release
+from anyseg_training.report import AS_TRAINED, read_report
 from anyseg_training.runinfo import describe_file
 
 
@@ -43,17 +43,17 @@ def scores_of(checkpoint: Path, path: Path) -> dict[str, Any]:
     """The report of a checkpoint, as ``evaluate`` wrote it.
 
     Raises:
-        ValueError: it is none, of another protocol, or of another checkpoint.
+        ValueError: it is none, of another protocol or precision, or of another checkpoint.
     """
-    try:
-        scores = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}; expected what 'anyseg-train evaluate' wrote") from error
-    if not isinstance(scores, dict) or not {"protocol", "miou"} <= scores.keys():
-        raise ValueError(f"{path} is no report of 'anyseg-train evaluate': it has no protocol and miou")
+    scores = read_report(path)
     if scores["protocol"] != "skip":
         raise ValueError(f"{path} is of protocol {scores['protocol']}; a checkpoint carries those of 'skip'")
-    found, wanted = scores.get("checkpoint"), describe_file(checkpoint)["content"]
+    if scores["precision"] != AS_TRAINED:
+        raise ValueError(
+            f"{path} is of precision {scores['precision']}; a checkpoint carries the scores of the network as trained: "
+            "run 'anyseg-train evaluate' without --precision"
+        )
+    found, wanted = scores["checkpoint"], describe_file(checkpoint)["content"]
     if found != wanted:
         raise ValueError(
             f"{path} has the scores of another checkpoint (digest {found}) than {checkpoint} ({wanted}); "

@@ -17,14 +17,14 @@ from anyseg_ros.model.checkpoint import CheckpointMeta, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 from anyseg_training import parallel
 from anyseg_training.config import Recipe, as_yaml, load_recipe
-from anyseg_training.data import Normaliser, Pack, TrainingBatches
+from anyseg_training.data import Normaliser, Pack, PackError, TrainingBatches
 from anyseg_training.fit import STATE, Trainer, samples_at_once
-from anyseg_training.fitting import Normalisation, fitting, load_fitting
+from anyseg_training.fitting import Normalisation, check_packed_alike, fitting, load_fitting
 from anyseg_training.foreign import load_backbone
 from anyseg_training.objective import check_widths
 from anyseg_training.precision import device_of
 from anyseg_training.runinfo import describe_file, describe_pack, scenes_digest, write_run
-from anyseg_training.selection import Record, Selection
+from anyseg_training.selection import EARLIER_SCENES, Record, Selection, common_scenes, scenes_seen
 from anyseg_training.state import read_average
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -78,10 +78,9 @@ def train(args: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
     """Train in this process, which may be one of several."""
     pack = Pack(args.pack)
     # A network is bound to the normalisation that it began with, whatever the statistics of the pack at hand.
-    normalisation = (
-        load_fitting(args.init or args.teacher, pack)[1].normalisation if args.init or args.teacher else None
-    )
-    normalisation = normalisation or pack.normalisation
+    earlier = [load_fitting(path, pack)[1] for path in (args.init, args.teacher) if path]
+    normalisation = earlier[0].normalisation if earlier else pack.normalisation
+    seen = sorted(set().union(*map(scenes_seen, earlier)))
     teacher = fitting(args.teacher, pack, normalisation) if args.teacher else None
     if args.command == "student" and recipe.distils and teacher is None:
         raise ValueError(
@@ -99,7 +98,7 @@ def train(args: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
     normaliser = Normaliser(pack.modalities, normalisation)
 
     def describe(record: Record | None, step: int) -> CheckpointMeta:
-        return description(model, pack, normalisation, recipe, args.command, step, record)
+        return description(model, pack, normalisation, recipe, args.command, step, record, seen)
 
     def keep(best: AnySeg, record: Record) -> None:
         save_checkpoint(args.out / BEST, best, describe(record, record["step"]))
@@ -147,19 +146,18 @@ def selection_pack(path: Path, training: Pack) -> Pack:
     """The split that selects.
 
     Raises:
-        ValueError: it is the training set, or of other modalities, classes or encodings.
+        PackError: it shares a scene with the training set, is not packed like it, or has no labels.
     """
     pack = Pack(path)
-    if scenes_digest(pack) == scenes_digest(training):
-        raise ValueError(f"--select-pack {path} holds the scenes that are trained on; select on another split")
-    for name, found, wanted in (
-        ("modalities", pack.modalities, training.modalities),
-        ("classes", pack.index["classes"], training.index["classes"]),
-        ("encoding", pack.index["encoding"], training.index["encoding"]),
-        ("grid", pack.grid, training.grid),
-    ):
-        if found != wanted:
-            raise ValueError(f"--select-pack {path} has {name} {found}, the training set {wanted}; pack both alike")
+    common = common_scenes(pack, training)
+    if common:
+        raise PackError(
+            f"--select-pack {path} holds {len(common)} of the scenes that are trained on, such as {common[0]}; "
+            "select on another split"
+        )
+    check_packed_alike(f"--select-pack {path}", pack, training)
+    if sum(pack.index["class_pixels"]) == 0:
+        raise PackError(f"--select-pack {path} has no labelled pixel; select on a split that has labels")
     return pack
 
 
@@ -178,9 +176,27 @@ def contents_of(args: argparse.Namespace) -> dict[str, str]:
 
 
 def description(
-    model: AnySeg, pack: Pack, normalisation: Normalisation, recipe: Recipe, role: str, step: int, record: Record | None
+    model: AnySeg,
+    pack: Pack,
+    normalisation: Normalisation,
+    recipe: Recipe,
+    role: str,
+    step: int,
+    record: Record | None,
+    seen: list[str],
 ) -> CheckpointMeta:
-    """The description that goes with a trained model; ``record`` says what selected it, None that nothing did."""
+    """The description that goes with a trained model.
+
+    Args:
+        model: the network.
+        pack: the training set.
+        normalisation: of the run.
+        recipe: of the run.
+        role: ``teacher`` or ``student``.
+        step: at which these weights stand.
+        record: what selected them; None that nothing did.
+        seen: digests of the scenes that ``--init`` and ``--teacher`` were trained on.
+    """
     samples = pack.samples
     training = {
         "role": role,
@@ -189,6 +205,7 @@ def description(
         "samples": len(samples),
         "drives": len({s["drive"] for s in samples}),
         "scenes": scenes_digest(pack),
+        EARLIER_SCENES: seen,
         "augmentation": AUGMENTATION + ", sensor noise" * recipe.sensor_noise,
         "selection": record,
     }
