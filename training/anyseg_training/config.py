@@ -82,7 +82,7 @@ class Recipe:
         batch: samples per step, in all processes and micro-batches together.
         accumulate: micro-batches that a process takes one after the other in a step, to need less memory.
         lr: learning rate that the schedule starts from (AdamW): its polynomial decay runs from the first step, warm-up
-            multiplies it, so the rate stays below ``lr`` throughout.
+            multiplies it, so the rate is at most ``lr``.
         weight_decay: on matrices and kernels; none on vectors.
         warmup_steps: over these a factor grows linearly from a tenth to one.
         power: of the polynomial decay.
