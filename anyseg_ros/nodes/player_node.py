@@ -140,8 +140,9 @@ class PlayerNode(Node):
         moved_ns = item.moved_ns + self._shift_ns(item.bag_ns - self._playlist.start_ns)
         movable = moved_ns and item.track.stamped
         message = cdr.with_stamp(item.message, cdr.stamp_ns(item.message) + moved_ns) if movable else item.message
-        self._out[item.track.topic].publish(message)
+        # Taken before: who listens may have answered before publish returns, when this process loses the processor.
         published_ns = time.monotonic_ns()
+        self._out[item.track.topic].publish(message)
         self._late_ns = max(self._late_ns, published_ns - self._due_ns(item))
         self._published[name] += 1
         if log is not None and item.track.sensor:

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the player makes of recordings that are not the simulator's."""
 
+import io
+import json
 import threading
+import time
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +23,8 @@ from anyseg_ros.bags import messages  # noqa: E402
 from anyseg_ros.bags.definitions import EVENT_PACKET, IMAGE, typestore  # noqa: E402
 from anyseg_ros.nodes import conversions  # noqa: E402
 from anyseg_ros.nodes.parameters import PlayerParameters  # noqa: E402
-from anyseg_ros.nodes.playlist import Playlist  # noqa: E402
+from anyseg_ros.nodes.player_node import PlayerNode  # noqa: E402
+from anyseg_ros.nodes.playlist import Item, Playlist  # noqa: E402
 from anyseg_ros.types import Events  # noqa: E402
 
 OWN_TYPE = "vehicle_msgs/msg/Speed"
@@ -122,3 +127,21 @@ def test_a_recorded_clock_gives_way_to_the_players_own(tmp_path, random):
 
 def _time(store):
     return store.types["builtin_interfaces/msg/Time"](sec=1, nanosec=0)
+
+
+def test_a_message_counts_as_published_before_anybody_can_have_answered_it():
+    heard_ns, log = [], io.StringIO()
+    track = SimpleNamespace(
+        topic="/points", published_as="/points", stamped=False, sensor=SimpleNamespace(name="lidar")
+    )
+    player = SimpleNamespace(
+        _playlist=SimpleNamespace(start_ns=START_NS),
+        _out={"/points": SimpleNamespace(publish=lambda message: heard_ns.append(time.monotonic_ns()))},
+        _shift_ns=lambda progress_ns: 0,
+        _due_ns=lambda item: 0,
+        _late_ns=0,
+        _published=Counter(),
+    )
+    PlayerNode._publish(player, Item(track, START_NS, START_NS, b"cloud"), log)
+    row = json.loads(log.getvalue())
+    assert row["sensor"] == "lidar" and row["published_ns"] <= heard_ns[0] and player._published == {"lidar": 1}
