@@ -15,14 +15,12 @@ from anyseg_training.config import Recipe
 from anyseg_training.data import Normaliser, Pack, TrainingBatches, draw_subset
 from anyseg_training.fit import Trainer
 from anyseg_training.objective import class_weights
-from anyseg_training.pack import make_pack
 from anyseg_training.schedule import learning_rate
-from tiny_muses import write_tiny_muses
+from tiny_muses import SMALL_GRID, write_packs, write_tiny_muses
 
 from anyseg_ros.model.checkpoint import CheckpointError, load_checkpoint, read_safetensors, write_atomically
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
 
-GRID = (32, 48)
 TINY = Recipe(
     backbone="b0-half", head_width=16, steps=6, batch=2, warmup_steps=2, modality_dropout="sample", lr=1e-3, seed=7
 )
@@ -31,9 +29,7 @@ TINY = Recipe(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("training")
-    write_tiny_muses(root / "data", {"train": 5, "val": 3})
-    for split in ("train", "val"):
-        make_pack(root / "data", split, GRID, root / split, workers=1, bar=False)
+    write_packs(root, {"train": 5, "val": 3})
     return root
 
 
@@ -174,14 +170,24 @@ def test_commands_end_to_end(folder, tmp_path, capsys):
     assert main(["export", "--checkpoint", student, "--scores", f"{scores}.json", "--out", str(shipped)]) == 0
     model, meta = load_checkpoint(shipped)
     assert set(meta.miou) == {"C", "E", "L", "CE", "CL", "EL", "CEL"}
-    assert meta.grid == list(GRID) and meta.training["role"] == "student" and meta.training["drives"] == 3
+    assert meta.grid == list(SMALL_GRID) and meta.training["role"] == "student" and meta.training["drives"] == 3
     assert meta.normalisation == Pack(folder / "train").normalisation
     assert not model.training
 
 
 def test_a_checkpoint_and_a_pack_of_two_encodings_do_not_go_together(folder, tmp_path, capsys):
     data = str(write_tiny_muses(tmp_path / "muses", {"train": 2}))
-    pack = ["pack", "--data", data, "--grid", "x".join(map(str, GRID)), "--workers", "1", "--out", str(tmp_path / "p")]
+    pack = [
+        "pack",
+        "--data",
+        data,
+        "--grid",
+        "x".join(map(str, SMALL_GRID)),
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path / "p"),
+    ]
     assert main([*pack, "--encoding", "release", "--void-as-road"]) == 0
     made = Pack(tmp_path / "p")
     assert made.encoding.name == "release" and made.index["void_as_road"]

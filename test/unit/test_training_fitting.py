@@ -14,9 +14,8 @@ import pytest
 import torch
 from anyseg_training.cli import main
 from anyseg_training.data import Pack
-from anyseg_training.pack import make_pack
 from anyseg_training.pictures import MUSES_PROJECTED
-from tiny_muses import write_tiny_muses
+from tiny_muses import write_packs
 
 from anyseg_ros.model.checkpoint import CheckpointMeta, save_checkpoint
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
@@ -30,9 +29,7 @@ STUDENT = [*TINY, "modality_dropout=sample"]
 def folder(tmp_path_factory) -> Path:
     """Packs ``train`` and ``val``; of ``val`` also one of reversed classes, one with depth, one of another encoding."""
     root = tmp_path_factory.mktemp("fitting")
-    write_tiny_muses(root / "data", {"train": 4, "val": 4})
-    for split in ("train", "val"):
-        make_pack(root / "data", split, (32, 48), root / split, workers=1, bar=False)
+    write_packs(root, {"train": 4, "val": 4})
     index = Pack(root / "val").index
     changed_pack(root / "val", root / "reversed", classes=index["classes"][::-1])
     encoding = {"encoding": MUSES_PROJECTED.fingerprint, "encoding_parameters": MUSES_PROJECTED.parameters()}

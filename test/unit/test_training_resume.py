@@ -14,8 +14,7 @@ import pytest
 import torch
 from anyseg_training.cli import main
 from anyseg_training.logbook import forget_after
-from anyseg_training.pack import make_pack
-from tiny_muses import write_tiny_muses
+from tiny_muses import write_packs
 
 from anyseg_ros.model.checkpoint import read_safetensors
 
@@ -52,9 +51,7 @@ cli.main(sys.argv[3:])
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("resume")
-    write_tiny_muses(root / "data", {"train": 5, "val": 2})
-    for split in ("train", "val"):
-        make_pack(root / "data", split, (32, 48), root / split, workers=1, bar=False)
+    write_packs(root, {"train": 5, "val": 2})
     sizes = ["steps=1", "batch=1", "backbone=b0-half", "head_width=16"]
     assert main(["teacher", "--pack", str(root / "train"), "--out", str(root / "teacher"), "--set", *sizes]) == 0
     return root

@@ -16,8 +16,7 @@ from anyseg_training import fit, precision
 from anyseg_training.config import Recipe
 from anyseg_training.data import Batch
 from anyseg_training.fit import DivergedError, Trainer
-from anyseg_training.pack import make_pack
-from tiny_muses import write_tiny_muses
+from tiny_muses import write_packs
 
 from anyseg_ros.model.checkpoint import load_checkpoint, read_safetensors
 from anyseg_ros.model.segmentor import AnySeg, AnySegConfig
@@ -45,9 +44,7 @@ def trainer(recipe: Recipe = TINY) -> Trainer:
 def test_torchrun_trains_selects_resumes_and_writes_once(tmp_path):
     """Two gloo processes by the real launcher: one checkpoint, one log, and the same command goes on."""
     pytest.importorskip("tensorboard", reason="tensorboard is not installed (pip install .[train])")
-    write_tiny_muses(tmp_path / "data", {"train": 5, "val": 2})
-    for split in ("train", "val"):
-        make_pack(tmp_path / "data", split, (32, 48), tmp_path / split, workers=1, bar=False)
+    write_packs(tmp_path, {"train": 5, "val": 2})
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "anyseg_training.cli", "teacher", "--pack", str(tmp_path / "train"), "--out", str(run)]

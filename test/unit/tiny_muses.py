@@ -17,6 +17,7 @@ from anyseg_training.pack import make_pack
 from anyseg_ros.sensors.muses_sdk import to_png16
 
 PACK_GRID = (48, 80)
+SMALL_GRID = (32, 48)
 CAMERA_SIZE = (64, 48)
 EVENT_SIZE = (40, 30)
 EXPOSURE_END_US = 1_700_000_000_000_000
@@ -107,6 +108,13 @@ def write_drawn(root: Path, kind: str, folder: str = "projected_to_rgb") -> None
                 np.save(path, image)
             else:
                 cv2.imwrite(str(path), to_png16(image) if sensor == "lidar" else image)
+
+
+def write_packs(root: Path, per_split: dict[str, int]) -> None:
+    """Writes a data set into ``root/data``, and a small pack of each split beside it."""
+    write_tiny_muses(root / "data", per_split)
+    for split in per_split:
+        make_pack(root / "data", split, SMALL_GRID, root / split, workers=1, bar=False)
 
 
 def pack_of(root: Path, out: Path, grid: tuple[int, int] = PACK_GRID, **options: Any) -> tuple[Pack, dict[str, int]]:

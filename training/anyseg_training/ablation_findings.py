@@ -55,35 +55,37 @@ def dropout_alone(summary: Summary) -> bool:
     return teacher == [] and first == ["dropout"]
 
 
+def borne_out(summary: Summary, key: str, sign: str, opposite: str) -> bool:
+    """Whether dropout alone differs from the teacher with a sign, and no student with the opposite one."""
+    signs = [direction(d[key]) for d in summary["differences"].values()]
+    return dropout_alone(summary) and signs[0] == sign and opposite not in signs
+
+
 def against_teacher(summary: Summary) -> str:
     """Students against the teacher in the mean over the subsets."""
     found, key = summary["differences"], "joint_training_mean_over_subsets"
-    signs = [direction(d[key]) for d in found.values()]
     why = (
         " Joint training is never shown a subset, so the mean that its head sees with one sensor is nothing that it "
         "was trained on: a weak baseline. Such a difference is one of dropout before it is one of distillation."
     )
-    borne_out = dropout_alone(summary) and signs[0] == "above" and "below" not in signs
     return (
         f"**Students against the teacher, mean over the subsets:** {listed(summary, found, key)}. The paper's +20 on "
-        f"MUSES is against the weakest networks of its table.{why if borne_out else ''}"
+        f"MUSES is against the weakest networks of its table.{why if borne_out(summary, key, 'above', 'below') else ''}"
     )
 
 
 def with_all_sensors(summary: Summary) -> str:
     """Students against the teacher with all sensors."""
     found, key = summary["differences"], "teacher_all_sensors"
-    signs = [direction(d[key]) for d in found.values()]
     sensors = len(summary["columns"][-2])  # a letter each
     draws = stated(summary, "modality_dropout", list(found), {"batch": "steps", "sample": "draws"})
     why = (
         f" With {sensors} sensors, dropout shows a student all of them together in one of {sensors} {draws}, the "
         "teacher sees them in every one."
     )
-    borne_out = dropout_alone(summary) and signs[0] == "below" and "above" not in signs
     return (
         f"**Students against the teacher, all sensors:** {listed(summary, found, key)}. The paper's is -0.2 on MUSES."
-        f"{why if borne_out else ''}"
+        f"{why if borne_out(summary, key, 'below', 'above') else ''}"
     )
 
 

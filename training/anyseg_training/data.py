@@ -76,6 +76,11 @@ class Pack:
         return len(self.samples)
 
     @property
+    def has_labels(self) -> bool:
+        """Whether any pixel has a class."""
+        return any(self.index["class_pixels"])
+
+    @property
     def normalisation(self) -> dict[str, dict[str, list[float]]]:
         """Per modality mean and std of the raw channels, over this set.
 
@@ -178,7 +183,7 @@ class TrainingBatches:
         self._usable = np.flatnonzero(pack.present.any(1))
         if len(self._usable) == 0:
             raise PackError(f"{pack.root} holds no samples with anything to see")
-        if not any(pack.index["class_pixels"]):
+        if not pack.has_labels:
             raise PackError(
                 f"{pack.root} holds no pixel of any class, all labels are 255 (unlabelled), so there is nothing to "
                 "learn; label its samples and pack them again, or train on another split"

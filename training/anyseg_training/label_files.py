@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from anyseg_ros.labels import LabelSet
-from anyseg_training.config import StrictLoader
+from anyseg_training.config import parsed
 from anyseg_training.muses import DatasetError
 
 STAMPS = "stamps.csv"
@@ -79,8 +78,8 @@ def load_classes(path: Path) -> LabelSet:
         DatasetError: it is no such file, or has a class twice.
     """
     try:
-        table = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)  # a SafeLoader
+        table = parsed(path.read_text(encoding="utf-8"), "the file")
         colours = tuple((r, g, b) for r, g, b in table.values())
         return LabelSet(tuple(str(name) for name in table), colours)
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, TypeError, ValueError) as error:
         raise DatasetError(f"{path} is no list of classes, 'name: [r, g, b]' lines: {error}") from error

@@ -156,7 +156,7 @@ def selection_pack(path: Path, training: Pack) -> Pack:
             "select on another split"
         )
     check_packed_alike(f"--select-pack {path}", pack, training)
-    if sum(pack.index["class_pixels"]) == 0:
+    if not pack.has_labels:
         raise PackError(f"--select-pack {path} has no labelled pixel; select on a split that has labels")
     return pack
 
